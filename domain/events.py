@@ -1,0 +1,310 @@
+"""Every fact the ledger can hold.
+
+An event is past tense and carries a versioned type that is never edited once published; a change is a new version and an
+upcaster.  Bodies hold no personal data: what is personal lives in the vault, encrypted under the subject's key, and events name it
+by the digest of the ciphertext.  All times are Unix nanoseconds, UTC.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, TypeAlias
+
+from msgspec import Struct
+
+from domain.contract import Contract
+from domain.digests import Digest
+from domain.metrics import MetricTrack, Window
+from domain.outcomes import Outcome, Reason
+from domain.procedures.procedure import ChannelCalibration, RecordRevision
+
+
+class LedgerOpened(Struct, frozen=True, kw_only=True):
+    """The first entry of every ledger."""
+
+    TYPE: ClassVar[str] = "ledger.opened.v1"
+    tenant: str
+    origin: str
+    format_version: int
+
+
+class KeyCreated(Struct, frozen=True, kw_only=True):
+    """A signing key came into force; ``verifier_key`` is a C2SP signed-note vkey (origin+id+base64)."""
+
+    TYPE: ClassVar[str] = "key.created.v1"
+    verifier_key: str
+    algorithm: str
+
+
+class ChannelDeclaration(Struct, frozen=True, kw_only=True):
+    """A channel as the device's maker describes it; ``sensor_serial`` is ``None`` where the identity is unknown."""
+
+    name: str
+    unit: str
+    sensor_serial: str | None = None
+    full_scale_counts: float | None = None
+
+
+class DeviceRegistered(Struct, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "device.registered.v1"
+    device_id: str
+    manufacturer: str
+    model: str
+    serial_number: str
+    channels: tuple[ChannelDeclaration, ...]
+
+
+class DeviceConfigured(Struct, frozen=True, kw_only=True):
+    """Firmware and settings a device reported; the latest one before a run is the one in its receipt."""
+
+    TYPE: ClassVar[str] = "device.configured.v1"
+    device_id: str
+    firmware: str
+    configuration: dict[str, str]
+
+
+class ConnectionRegistered(Struct, frozen=True, kw_only=True):
+    """A person's link to a provider.  ``subject_key_id`` names the key that encrypts everything personal from it; destroying that key
+    erases the person's data and leaves every proof valid."""
+
+    TYPE: ClassVar[str] = "connection.registered.v1"
+    connection_id: str
+    provider: str
+    subject_key_id: str
+
+
+class CalibrationSet(Struct, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "calibration.set.v1"
+    calibration_id: str
+    device_id: str
+    certificate_id: str
+    certificate_digest: Digest | None
+    laboratory: str
+    issued_at_ns: int
+    valid_from_ns: int
+    valid_until_ns: int
+    channels: tuple[ChannelCalibration, ...]
+
+
+class ContractPublished(Struct, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "contract.published.v1"
+    digest: Digest
+    contract: Contract
+
+
+class ProcedureDeployed(Struct, frozen=True, kw_only=True):
+    """A procedure version came into force for everything it consumes, judged by a contract version.
+
+    ``channels`` restricts a signal procedure to these channels, in this order (a coherence pair); empty means every channel of a dataset.
+    """
+
+    TYPE: ClassVar[str] = "procedure.deployed.v1"
+    procedure: str
+    version: str
+    consumes: str
+    source_digest: Digest
+    options: dict[str, Any]
+    contract_id: str
+    contract_version: int
+    channels: tuple[str, ...] = ()
+
+
+class BatchIngested(Struct, frozen=True, kw_only=True):
+    """Raw bytes arrived and are safe.  ``kind`` is ``samples`` or a payload kind (``oura.sleep``).
+
+    ``digest`` names the stored bytes: the upload itself, or its ciphertext when ``is_encrypted``.  ``sequence`` is the sender's own
+    running number, if it has one.
+    """
+
+    TYPE: ClassVar[str] = "batch.ingested.v1"
+    batch_id: str
+    source_id: str
+    kind: str
+    media_type: str
+    byte_count: int
+    digest: Digest
+    is_encrypted: bool
+    received_at_ns: int
+    file_name: str = ""
+    sequence: int | None = None
+    provider_event_time_ns: int | None = None
+
+
+class DatasetChannel(Struct, frozen=True, kw_only=True):
+    """What a dataset says of one channel without its samples."""
+
+    name: str
+    unit: str
+    dtype: str
+    sample_count: int
+    sample_rate_hz: float
+    start_ns: int
+    end_ns: int
+    gap_count: int = 0
+
+
+class DatasetDerived(Struct, frozen=True, kw_only=True):
+    """A batch was turned into its canonical form; ``object_digest`` names the file in the vault, ``digest`` the canonical content."""
+
+    TYPE: ClassVar[str] = "dataset.derived.v1"
+    batch_id: str
+    source_id: str
+    kind: str
+    digest: Digest
+    object_digest: Digest
+    parser: str
+    channels: tuple[DatasetChannel, ...] = ()
+
+
+class BatchQuarantined(Struct, frozen=True, kw_only=True):
+    """A batch that cannot be used as it is; its bytes stay in the vault and can be reprocessed.
+
+    ``stage`` is ``parse`` or ``map``; ``detail`` names fields and shapes, never a person's values.
+    """
+
+    TYPE: ClassVar[str] = "batch.quarantined.v1"
+    batch_id: str
+    source_id: str
+    stage: str
+    reason: str
+    detail: str
+    remedy: str
+    procedure: str = ""
+    procedure_version: str = ""
+
+
+class DatasetReference(Struct, frozen=True, kw_only=True):
+    """A dataset by digest, and by the ledger index of the event that brought it."""
+
+    digest: Digest
+    index: int
+    batch_index: int
+
+
+class RunStarted(Struct, frozen=True, kw_only=True):
+    """A run with everything it rests on, each part by the ledger index of the event that introduced it.
+
+    ``run_id`` is derived from these inputs, so that starting the same run twice is the same fact.
+    """
+
+    TYPE: ClassVar[str] = "run.started.v1"
+    run_id: str
+    source_id: str
+    procedure: str
+    procedure_version: str
+    deployment_index: int
+    contract_index: int
+    source_index: int
+    configuration_index: int | None
+    calibration_index: int | None
+    datasets: tuple[DatasetReference, ...]
+    supersedes: str = ""
+    """Receipt id of the receipt this run's receipt will replace (reprocessing, correction), or empty."""
+
+
+class ArtifactReference(Struct, frozen=True, kw_only=True):
+    name: str
+    media_type: str
+    byte_count: int
+    digest: Digest
+    quantised_digest: Digest | None = None
+    is_encrypted: bool = False
+
+
+class GateTrack(Struct, frozen=True, kw_only=True):
+    """What one gate said: per window and for the run.
+
+    ``outcomes`` has one letter per window (``p`` pass, ``b`` borderline, ``f`` fail, ``a`` abstain); ``margins`` are in 0..1 (1 at the
+    pass limit plus guard band or better, 0 at the fail limit or worse), ``None`` where the gate abstained; ``reasons`` per window.
+    ``value`` is the metric in the window that decided, ``window`` its position.
+    """
+
+    gate_id: str
+    metric: str
+    unit: str
+    outcomes: str
+    margins: tuple[float | None, ...]
+    reasons: tuple[Reason, ...]
+    outcome: Outcome
+    reason: Reason
+    value: float | None
+    margin: float | None
+    window: int | None
+    required: bool
+
+
+class NumericEnvironment(Struct, frozen=True, kw_only=True):
+    """The settings and versions that can change bits of a numeric result, read back after import, not assumed."""
+
+    class_digest: Digest
+    facts: dict[str, str]
+
+
+class RunGatesDecided(Struct, frozen=True, kw_only=True):
+    """A run ended: what was measured in every window, what the gates said, what it may be presented as.
+
+    ``window_scores`` is the validity of each window, the minimum of the margins of required gates (``None`` where one abstained).
+    """
+
+    TYPE: ClassVar[str] = "run.gates_decided.v1"
+    run_id: str
+    windows: tuple[Window, ...]
+    window_scores: tuple[float | None, ...]
+    metrics: tuple[MetricTrack, ...]
+    gates: tuple[GateTrack, ...]
+    verdict: Outcome
+    is_presentable: bool
+    artifacts: tuple[ArtifactReference, ...]
+    environment: NumericEnvironment
+    revisions: tuple[RecordRevision, ...] = ()
+    failure: str = ""
+    """Why the procedure produced nothing, when it failed; the run still gets its receipt."""
+
+
+class ReceiptIssued(Struct, frozen=True, kw_only=True):
+    """A receipt was signed.  The body *is* the DSSE envelope, so that the entry commits to exactly what is handed out."""
+
+    TYPE: ClassVar[str] = "receipt.issued.v1"
+    envelope: bytes
+
+
+class ReceiptReplayed(Struct, frozen=True, kw_only=True):
+    """Somebody ran a receipt again.  ``result`` is ``reproduced`` (same bytes), ``reproduced-quantised`` (same numbers after rounding, in
+    another numeric environment) or ``diverged``; ``first_difference`` says where."""
+
+    TYPE: ClassVar[str] = "receipt.replayed.v1"
+    receipt_id: str
+    receipt_index: int
+    result: str
+    first_difference: str
+    environment: NumericEnvironment
+
+
+Event: TypeAlias = (
+    LedgerOpened
+    | KeyCreated
+    | DeviceRegistered
+    | DeviceConfigured
+    | ConnectionRegistered
+    | CalibrationSet
+    | ContractPublished
+    | ProcedureDeployed
+    | BatchIngested
+    | DatasetDerived
+    | BatchQuarantined
+    | RunStarted
+    | RunGatesDecided
+    | ReceiptIssued
+    | ReceiptReplayed
+)
+
+
+class Recorded(Struct, frozen=True, kw_only=True):
+    """An event with its place in the ledger; ``subject`` is what it is about, as ``kind/id``; ``causation`` are the indices of the
+    events that led to it."""
+
+    index: int
+    recorded_at_ns: int
+    actor: str
+    subject: str
+    causation: tuple[int, ...]
+    event: Event

@@ -1,0 +1,1 @@
+"""Health data: normalised records, units, and what makes a provider payload trustworthy."""

@@ -1,0 +1,1 @@
+"""Versioned procedures: signal algorithms and payload mappers."""

@@ -1,0 +1,1 @@
+"""Signal mathematics on arrays: time marks, quality measures, spectra, coherence, delay."""

@@ -1,0 +1,53 @@
+"""Errors of this room, with the values a caller needs to go on."""
+
+from __future__ import annotations
+
+from domain.digests import Digest
+from domain.errors import ConflictError, InvalidError, UnknownError
+
+
+class LedgerConflictError(ConflictError):
+    """Another writer appended first; ``actual_size`` is where the ledger stands now."""
+
+    def __init__(self, ledger: str, *, expected_size: int, actual_size: int) -> None:
+        super().__init__(
+            f"{ledger} has moved on",
+            field="size",
+            expected=str(expected_size),
+            actual=str(actual_size),
+            remedy="Read the new entries and decide again.",
+        )
+        self.ledger = ledger
+        self.expected_size = expected_size
+        self.actual_size = actual_size
+
+
+class UnknownObjectError(UnknownError):
+    """The vault has no object of this digest."""
+
+    def __init__(self, digest: Digest) -> None:
+        super().__init__("missing from the vault", field=digest, remedy="Restore the vault from a backup; the ledger names it.")
+        self.digest = digest
+
+
+class CorruptObjectError(InvalidError):
+    """The vault's bytes no longer have the digest they are stored under."""
+
+    def __init__(self, digest: Digest, actual: Digest) -> None:
+        super().__init__(
+            "vault object was changed", expected=digest, actual=actual, remedy="Restore this object from a backup."
+        )
+        self.digest = digest
+        self.actual_digest = actual
+
+
+class UnknownSubjectKeyError(UnknownError):
+    """The subject's key was destroyed (shredded) or never made."""
+
+    def __init__(self, subject_key_id: str, *, is_destroyed: bool) -> None:
+        super().__init__(
+            "the subject's key was destroyed; its data is shredded" if is_destroyed else "no such subject key",
+            field=subject_key_id,
+        )
+        self.subject_key_id = subject_key_id
+        self.is_destroyed = is_destroyed

@@ -1,0 +1,178 @@
+"""The ports of the ledger: what it needs from the outside world, and the promises an adapter makes.
+
+Each port has one contract suite under ``tests/contracts/`` that every adapter runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Protocol
+from uuid import UUID
+
+from msgspec import Struct
+
+from domain.digests import Digest
+from domain.events import DatasetChannel, NumericEnvironment
+from domain.procedures.procedure import CalibrationInForce, ProcedureResult
+
+# One upload; larger recordings are sent as several batches.
+BATCH_BYTES_MAX = 512 * 1024 * 1024
+# Events in one atomic append; bounds the memory of a group commit and stays under EventStoreDB's append limit.
+APPEND_EVENTS_MAX = 1_024
+# EventStoreDB refuses more than 1 MiB in one append (its default); one event with its entry stays below.
+PAYLOAD_BYTES_MAX = 900_000
+
+Clock = Callable[[], int]
+"""Unix time in nanoseconds."""
+
+
+class Record(Struct, frozen=True, kw_only=True):
+    """One stored event: ``entry`` are the hashed header bytes, ``payload`` the body they commit to.
+
+    ``seal`` is the signed checkpoint over the tree of ``index + 1`` leaves, present on the last record of each atomic append and empty
+    on the others.
+    """
+
+    index: int
+    event_id: UUID
+    event_type: str
+    entry: bytes
+    payload: bytes
+    seal: bytes = b""
+
+
+class EventLog(Protocol):
+    """Ordered, append-only storage of records, one sequence per ledger name (``ledger-<tenant>``).
+
+    An adapter stores the bytes it is given and returns exactly those.  ``append`` is atomic and durable when it returns.
+    Appending records that are already stored at those positions (same event ids) succeeds without effect, because clients retry.
+    """
+
+    async def append(self, ledger: str, expected_size: int, records: Sequence[Record]) -> None:
+        """Append ``records`` at positions ``expected_size`` and following.
+
+        Raises: LedgerConflictError (``ledger.errors``) with the actual size when somebody else appended first; LimitError.
+        """
+
+    async def size(self, ledger: str) -> int:
+        """How many records the ledger has; 0 when it does not exist."""
+
+    async def read(self, ledger: str, start: int, limit: int) -> list[Record]:
+        """Up to ``limit`` records from position ``start``, ascending; empty at the end."""
+
+    def follow(self, ledger: str, start: int) -> AsyncIterator[Sequence[Record]]:
+        """Records from ``start`` on, for ever, as they arrive; also those that other processes append."""
+
+    async def ledgers(self) -> list[str]:
+        """Names of the ledgers in this store, sorted."""
+
+    async def check_storage(self, ledger: str) -> list[str]:
+        """The store's own integrity check; each finding is a sentence, none means healthy."""
+
+    async def close(self) -> None:
+        """Release everything; appended records stay."""
+
+
+class Vault(Protocol):
+    """Content-addressed storage of batches, datasets and artifacts, under one tenant's prefix.
+
+    Objects are durable when ``put`` returns, verified on every read and never overwritten.
+    """
+
+    async def put(self, data: bytes) -> Digest:
+        """Store ``data``; storing it again changes nothing."""
+
+    async def get(self, digest: Digest) -> bytes:
+        """The bytes.  Raises: UnknownObjectError when missing, CorruptObjectError when they no longer match (``ledger.errors``)."""
+
+    async def has(self, digest: Digest) -> bool:
+        """Whether an object of this digest is stored (its content is not checked)."""
+
+
+class Signer(Protocol):
+    """An Ed25519 key that signs for one name."""
+
+    @property
+    def name(self) -> str:
+        """C2SP key name; the ledger's origin."""
+
+    @property
+    def public_key(self) -> bytes:
+        """32 raw bytes."""
+
+    def sign(self, message: bytes) -> bytes:
+        """64-byte Ed25519 signature (RFC 8032)."""
+
+
+class KeyStore(Protocol):
+    """Private keys, created on first use."""
+
+    def signer(self, origin: str) -> Signer:
+        """The signing key of the ledger with this origin."""
+
+    def subject_key(self, subject_key_id: str) -> bytes:
+        """64 random bytes that encrypt one subject's data (AES-256-SIV, RFC 5297).  Raises: UnknownSubjectKeyError when destroyed or
+        never made."""
+
+    def create_subject_key(self, subject_key_id: str) -> bytes:
+        """Make the key, or return the one there is.  Raises: UnknownSubjectKeyError when it was destroyed."""
+
+    def destroy_subject_key(self, subject_key_id: str) -> None:
+        """Erase the key for ever."""
+
+
+class ExecutorTask(Struct, frozen=True, kw_only=True):
+    """A procedure version with its inputs as bytes; ``datasets`` are dataset files as ``adapters`` store them."""
+
+    procedure: str
+    version: str
+    options: dict[str, Any]
+    datasets: tuple[bytes, ...] = ()
+    payload: bytes = b""
+    calibration: CalibrationInForce | None = None
+    received_at_ns: int = 0
+    record_key_secret: bytes = b""
+
+
+class ExecutorAnswer(Struct, frozen=True, kw_only=True):
+    """What came out: a result, or why there is none.
+
+    ``refusal`` is empty on success; otherwise ``refusal_kind`` is ``malformed`` (the input cannot be processed: quarantine it),
+    ``environment`` (the numeric environment is not as asked: abstain) or ``failed`` (the procedure broke or ran out of time or memory).
+    """
+
+    environment: NumericEnvironment
+    source_digest: Digest
+    result: ProcedureResult | None = None
+    refusal_kind: str = ""
+    refusal: str = ""
+    remedy: str = ""
+
+
+class Executor(Protocol):
+    """Runs procedures away from the event loop, numeric ones in a child process with a pinned numeric environment."""
+
+    async def run(self, task: ExecutorTask) -> ExecutorAnswer:
+        """Run one task.  Never raises for what the procedure does; that is in the answer."""
+
+    async def source_digest(self, procedure: str, version: str) -> Digest:
+        """Digest over the source files that decide this procedure version's results.  Raises: UnknownError."""
+
+    async def close(self) -> None:
+        """End the child processes."""
+
+
+class DerivedDataset(Struct, frozen=True, kw_only=True):
+    """A dataset as stored: ``data`` is an Arrow IPC file, ``digest`` the digest of the canonical content (not of the file)."""
+
+    data: bytes
+    digest: Digest
+    parser: str
+    channels: tuple[DatasetChannel, ...]
+
+
+class DatasetFormat(Protocol):
+    """Turns uploaded files into dataset files and back; implemented in ``adapters``."""
+
+    async def derive(self, data: bytes, media_type: str, file_name: str, options: dict[str, Any]) -> DerivedDataset:
+        """Parse an upload.  Raises: MalformedError, InvalidError or LimitError, which quarantine it."""
