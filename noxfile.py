@@ -1,0 +1,123 @@
+"""The project's checks, each by name: `nox -l` lists them, `nox -s NAME` runs one.
+
+Sessions run inside the `.venv` that `make` has made from the lock, so nothing is installed twice.
+The ones tagged `checks` are what `make test` runs before the tests; the tests come last there, started by
+make itself, so that the last line a person or a CI reads is pytest's own summary.
+"""
+
+import sys
+import sysconfig
+import tempfile
+import zipfile
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2026.10"
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["lint", "types", "imports", "wheel", "tests"]
+
+PACKAGES = frozenset({"domain", "ledger", "projections", "adapters", "api"})
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+UV = "uv==0.13.9"
+
+
+@nox.session(tags=["checks"])
+def lint(session: nox.Session) -> None:
+    """Refuse style faults and unformatted files. `nox -s format` repairs most of them."""
+    session.run(sys.executable, "-m", "ruff", "check", ".")
+    session.run(sys.executable, "-m", "ruff", "format", "--check", ".")
+
+
+@nox.session(name="format")
+def format_(session: nox.Session) -> None:
+    """Repair what `lint` would refuse, in the files named after `--` or everywhere."""
+    session.run(sys.executable, "-m", "ruff", "check", "--fix", *(session.posargs or ["."]))
+    session.run(sys.executable, "-m", "ruff", "format", *(session.posargs or ["."]))
+
+
+@nox.session(tags=["checks"])
+def types(session: nox.Session) -> None:
+    """Check the types of the five packages, strictly."""
+    session.run(sys.executable, "-m", "mypy")
+
+
+@nox.session(tags=["checks"])
+def imports(session: nox.Session) -> None:
+    """Check who may import whom: the contracts are in pyproject.toml."""
+    session.run(str(SCRIPTS / "lint-imports"), external=True)
+
+
+@nox.session(tags=["checks"])
+def wheel(session: nox.Session) -> None:
+    """Build the wheel, look at what is in it, and run `tally --help` from it where there is no source tree."""
+    with tempfile.TemporaryDirectory(prefix="tallystick-wheel-") as name:
+        folder = Path(name)
+        session.run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", name, ".")
+        (built,) = folder.glob("*.whl")
+        check_contents(session, built)
+
+        # A venv of its own, given the pinned dependencies by path and this project only by the wheel:
+        # a path line in a .pth file does not follow the .pth files there, so the source tree stays out of sight.
+        clean = folder / "venv"
+        session.run(sys.executable, "-m", "venv", str(clean))
+        (purelib,) = clean.glob("lib/python*/site-packages")
+        (purelib / "pinned.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        with session.chdir(name):
+            session.run(
+                *(
+                    str(clean / "bin" / "python"),
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--no-index",
+                    "--no-deps",
+                ),
+                str(built),
+                external=True,
+            )
+            session.run(str(clean / "bin" / "tally"), "--help", external=True, silent=True)
+
+
+def check_contents(session: nox.Session, built: Path) -> None:
+    """The wheel holds the five packages, every file git knows in them, and nothing else."""
+    with zipfile.ZipFile(built) as archive:
+        names = {name for name in archive.namelist() if not name.endswith("/")}
+    tops = {name.split("/")[0] for name in names}
+    found = {top for top in tops if not top.endswith(".dist-info")}
+    if found != PACKAGES:
+        session.error(f"the wheel holds {sorted(found)}, not the five packages {sorted(PACKAGES)}")
+    tracked = session.run("git", "ls-files", *sorted(PACKAGES), external=True, silent=True)
+    missing = {name for name in str(tracked).splitlines() if Path(name).is_file()} - names
+    if missing:
+        session.error(f"the wheel lacks {sorted(missing)}")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests, or those named after `--`."""
+    session.run(sys.executable, "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure: every figure is a ratio to something else measured in the same run."""
+    session.run(str(SCRIPTS / "tally"), "bench", *session.posargs, external=True)
+
+
+@nox.session(venv_backend="venv", reuse_venv=True)
+def lock(session: nox.Session) -> None:
+    """Write requirements/*.txt anew from pyproject.toml. `-- --upgrade` moves every pin, else only what must."""
+    session.install(UV)
+    compiled = (
+        *("uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"),
+        *("--fork-strategy", "fewest", "--generate-hashes", "--no-annotate", "--no-emit-index-url"),
+        *("--custom-compile-command", "nox -s lock"),
+    )
+    whole, runtime, demo = (f"requirements/{name}.txt" for name in ("test", "runtime", "demo"))
+    session.run(*compiled, *session.posargs, "pyproject.toml", "--group", "test", "-o", whole)
+    # One set of versions: the runtime lock is the part of the whole one that people outside the tests need.
+    Path(runtime).unlink(missing_ok=True)
+    session.run(*compiled, "pyproject.toml", "--group", "package", "-c", whole, "-o", runtime)
+    session.run(*compiled, *session.posargs, "--no-deps", "--group", "pyproject.toml:demo", "-o", demo)

@@ -1,0 +1,1 @@
+"""Mirrors the tree. Every folder here is a package, or `tests/domain` would shadow `domain`."""
