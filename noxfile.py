@@ -45,38 +45,27 @@ def types(session: nox.Session) -> None:
 @nox.session(tags=["checks"])
 def imports(session: nox.Session) -> None:
     """Check who may import whom: the contracts are in pyproject.toml."""
-    session.run(str(SCRIPTS / "lint-imports"), external=True)
+    session.run(str(SCRIPTS / "lint-imports"), "--no-logo", external=True)
 
 
 @nox.session(tags=["checks"])
 def wheel(session: nox.Session) -> None:
-    """Build the wheel, look at what is in it, and run `tally --help` from it where there is no source tree."""
+    """Build the wheel, look at what is in it, and run `tally --help` from it away from the source tree."""
     with tempfile.TemporaryDirectory(prefix="tallystick-wheel-") as name:
         folder = Path(name)
         session.run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", name, ".")
         (built,) = folder.glob("*.whl")
         check_contents(session, built)
 
-        # A venv of its own, given the pinned dependencies by path and this project only by the wheel:
-        # a path line in a .pth file does not follow the .pth files there, so the source tree stays out of sight.
+        # A venv of its own, given the pinned dependencies by path and this project only by the wheel: a path
+        # line in a .pth file does not follow the .pth files it leads to, so the source tree stays unseen.
         clean = folder / "venv"
         session.run(sys.executable, "-m", "venv", str(clean))
         (purelib,) = clean.glob("lib/python*/site-packages")
         (purelib / "pinned.pth").write_text(sysconfig.get_path("purelib") + "\n")
         with session.chdir(name):
-            session.run(
-                *(
-                    str(clean / "bin" / "python"),
-                    "-m",
-                    "pip",
-                    "install",
-                    "--quiet",
-                    "--no-index",
-                    "--no-deps",
-                ),
-                str(built),
-                external=True,
-            )
+            install = ("-m", "pip", "install", "--quiet", "--no-index", "--no-deps", str(built))
+            session.run(str(clean / "bin" / "python"), *install, external=True)
             session.run(str(clean / "bin" / "tally"), "--help", external=True, silent=True)
 
 
@@ -108,7 +97,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(venv_backend="venv", reuse_venv=True)
 def lock(session: nox.Session) -> None:
-    """Write requirements/*.txt anew from pyproject.toml. `-- --upgrade` moves every pin, else only what must."""
+    """Write requirements/*.txt from pyproject.toml; `-- --upgrade` moves every pin, not only what must."""
     session.install(UV)
     compiled = (
         *("uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"),

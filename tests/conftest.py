@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# The same examples on every run, so that a red CI is red again on a desk; no deadline, since cores are shared.
+# The same examples on every run, so that what CI refuses a desk refuses too; no deadline: cores are shared.
 settings.register_profile(
     "ci",
     deadline=None,

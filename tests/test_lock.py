@@ -1,4 +1,4 @@
-"""The lock is what a stranger installs from: every pin has digests, and nothing in it is about one machine."""
+"""The lock is what a stranger installs from: every pin has digests, nothing is about one machine."""
 
 import re
 import tomllib
