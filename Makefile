@@ -19,7 +19,7 @@ endif
 endif
 
 # Names of the marks say what they stand for: another interpreter or folder makes .venv anew,
-# another lock or entry point installs into it again.
+# another lock or entry point installs into it again. What the tests need contains what the demo needs.
 DIGEST := import hashlib, sys; h = hashlib.sha256()
 ENVIRONMENT := $(shell $(PYTHON) -c '$(DIGEST); h.update(repr((sys.argv[1], sys.version, sys.base_prefix)).encode()); \
 	print(h.hexdigest()[:16])' '$(CURDIR)')
@@ -49,7 +49,7 @@ $(MADE):
 	@$(INSTALL) --require-hashes -r requirements/$*.txt
 	@$(INSTALL) --require-hashes --no-deps -r requirements/demo.txt
 	@$(INSTALL) --no-deps --no-build-isolation --no-index --editable .
-	@touch $@
+	@touch $@ .venv/.runtime-$(LOCK)
 
 clean:
 	rm -rf .venv .nox .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist
