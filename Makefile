@@ -35,7 +35,7 @@ demo: .venv/.runtime-$(LOCK)
 test: .venv/.test-$(LOCK)
 	@failed=0; \
 	.venv/bin/python -m nox --tags checks || failed=1; \
-	.venv/bin/python -m pytest --numprocesses auto --dist loadfile || failed=1; \
+	.venv/bin/python -m pytest --numprocesses auto --dist loadfile --max-worker-restart 1 || failed=1; \
 	exit $$failed
 
 $(MADE):
