@@ -127,6 +127,8 @@ class BatchIngested(Struct, frozen=True, kw_only=True):
     file_name: str = ""
     sequence: int | None = None
     provider_event_time_ns: int | None = None
+    format_options: dict[str, Any] = {}
+    """How the file is to be read, where it does not say so itself (channel names, units); part of what was promised at ingest."""
 
 
 class DatasetChannel(Struct, frozen=True, kw_only=True):

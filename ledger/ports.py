@@ -14,6 +14,7 @@ from msgspec import Struct
 from domain.digests import Digest
 from domain.events import DatasetChannel, NumericEnvironment
 from domain.procedures.procedure import CalibrationInForce, ProcedureResult
+from ledger.merkle import Frontier
 
 # One upload; larger recordings are sent as several batches.
 BATCH_BYTES_MAX = 512 * 1024 * 1024
@@ -71,6 +72,31 @@ class EventLog(Protocol):
 
     async def close(self) -> None:
         """Release everything; appended records stay."""
+
+
+class LedgerIndex(Protocol):
+    """Derived, rebuildable memory beside the log: names, Merkle tiles, and the frontier of the tree.
+
+    It may be behind the log, never ahead in effect: what lies beyond the log's size is discarded on opening.
+    """
+
+    def find(self, name: str) -> int | None:
+        """The index of the first entry with this lookup name."""
+
+    def frontier(self) -> tuple[Frontier, str]:
+        """The tree up to where the index has seen, and the leaf hash (hex) of its last entry."""
+
+    def advance(self, records: Sequence[Record], leaves: Sequence[bytes], names: Sequence[Sequence[str]]) -> None:
+        """Take in the next records with their leaf hashes and lookup names."""
+
+    def tile_hashes(self, level: int, number: int) -> bytes | None:
+        """The hashes of a Merkle tile (tlog-tiles): 8,192 bytes of a full one, fewer at the right edge, ``None`` beyond it."""
+
+    def reset(self) -> None:
+        """Forget everything; it will be rebuilt from the log."""
+
+    def close(self) -> None:
+        """Write what is held in memory and release the store."""
 
 
 class Vault(Protocol):

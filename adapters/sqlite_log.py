@@ -1,0 +1,259 @@
+"""The embedded event log: one SQLite file per ledger.
+
+The file is an append-only table whose primary key is the ledger index, so the sequence is explicit and survives VACUUM; triggers refuse
+UPDATE and DELETE.  WAL with ``synchronous=FULL`` makes a committed append durable (one fsync of the WAL per atomic append), and
+``BEGIN IMMEDIATE`` takes the write lock before the head is read, so that two processes never decide on the same head.
+
+All calls into SQLite happen on two threads per file, one that writes and one that reads; the event loop never waits for a disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+from uuid import UUID
+
+from domain.errors import InvalidError, LimitError, MalformedError
+from domain.identifiers import parse_identifier
+from ledger.errors import LedgerConflictError
+from ledger.ports import APPEND_EVENTS_MAX, Record
+
+T = TypeVar("T")
+
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_SECONDS = 30.0
+# How often a follower looks for what other processes appended; its own process wakes it at once.
+POLL_SECONDS = 0.1
+READ_LIMIT_MAX = 10_000
+_SUFFIX = ".sqlite"
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS store (one INTEGER PRIMARY KEY CHECK (one = 1), ledger TEXT NOT NULL, schema_version INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS records (
+    ledger_index INTEGER PRIMARY KEY,
+    event_id BLOB NOT NULL UNIQUE CHECK (length(event_id) = 16),
+    event_type TEXT NOT NULL,
+    entry BLOB NOT NULL,
+    payload BLOB NOT NULL,
+    seal BLOB NOT NULL
+) STRICT;
+CREATE TRIGGER IF NOT EXISTS records_are_never_updated BEFORE UPDATE ON records
+    BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: records are never updated'); END;
+CREATE TRIGGER IF NOT EXISTS records_are_never_deleted BEFORE DELETE ON records
+    BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: records are never deleted'); END;
+"""
+_COLUMNS = "ledger_index, event_id, event_type, entry, payload, seal"
+_INSERT = f"INSERT INTO records ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
+
+
+class SQLiteLog:
+    """An ``EventLog`` in a folder, one ``<ledger>.sqlite`` per ledger."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: dict[str, _LedgerFile] = {}
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    async def append(self, ledger: str, expected_size: int, records: Sequence[Record]) -> None:
+        """See ``EventLog.append``."""
+        if not records:
+            return
+        if len(records) > APPEND_EVENTS_MAX:
+            raise LimitError("too many records in one append", expected=f"<= {APPEND_EVENTS_MAX}", actual=str(len(records)))
+        if any(record.index != expected_size + offset for offset, record in enumerate(records)):
+            raise InvalidError("records are not in sequence", field="index", expected=f"{expected_size} and following")
+        await self._file(ledger).append(expected_size, records)
+
+    async def size(self, ledger: str) -> int:
+        """See ``EventLog.size``."""
+        if ledger not in self._files and not self._path(ledger).exists():
+            return 0
+        return await self._file(ledger).size()
+
+    async def read(self, ledger: str, start: int, limit: int) -> list[Record]:
+        """See ``EventLog.read``."""
+        if ledger not in self._files and not self._path(ledger).exists():
+            return []
+        return await self._file(ledger).read(start, min(limit, READ_LIMIT_MAX))
+
+    async def follow(self, ledger: str, start: int) -> AsyncIterator[Sequence[Record]]:
+        """See ``EventLog.follow``."""
+        file = self._file(ledger)
+        while True:
+            woken = file.grown
+            records = await file.read(start, 1_000)
+            if records:
+                start = records[-1].index + 1
+                yield records
+                continue
+            try:
+                await asyncio.wait_for(asyncio.shield(woken.wait()), POLL_SECONDS)
+            except TimeoutError:
+                continue
+
+    async def ledgers(self) -> list[str]:
+        """See ``EventLog.ledgers``."""
+        return sorted(path.name.removesuffix(_SUFFIX) for path in self._folder.glob(f"*{_SUFFIX}"))
+
+    async def check_storage(self, ledger: str) -> list[str]:
+        """SQLite's own ``integrity_check`` of the file, and that no record is missing in the sequence."""
+        if ledger not in self._files and not self._path(ledger).exists():
+            return [f"{self._path(ledger).name} does not exist"]
+        try:
+            return await self._file(ledger).check()
+        except InvalidError as error:
+            return [str(error)]
+
+    async def close(self) -> None:
+        """See ``EventLog.close``."""
+        for file in self._files.values():
+            await file.close()
+        self._files.clear()
+
+    def path(self, ledger: str) -> Path:
+        """Where a ledger's file lies."""
+        return self._path(ledger)
+
+    def _path(self, ledger: str) -> Path:
+        return self._folder / f"{parse_identifier(ledger.removeprefix('ledger-'), 'ledger') and ledger}{_SUFFIX}"
+
+    def _file(self, ledger: str) -> _LedgerFile:
+        if ledger not in self._files:
+            self._files[ledger] = _LedgerFile(ledger, self._path(ledger))
+        return self._files[ledger]
+
+
+class _LedgerFile:
+    """One file with its two connections, each used by one thread only."""
+
+    def __init__(self, ledger: str, path: Path) -> None:
+        self._ledger = ledger
+        self._path = path
+        self._writing = ThreadPoolExecutor(1, thread_name_prefix=f"write {ledger}")
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix=f"read {ledger}")
+        self._local = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        self.grown = asyncio.Event()
+
+    async def append(self, expected_size: int, records: Sequence[Record]) -> None:
+        await self._on(self._writing, lambda db: self._append(db, expected_size, records))
+        grown, self.grown = self.grown, asyncio.Event()
+        grown.set()
+
+    async def size(self) -> int:
+        return await self._on(self._reading, _size)
+
+    async def read(self, start: int, limit: int) -> list[Record]:
+        return await self._on(self._reading, lambda db: _read(db, start, limit))
+
+    async def check(self) -> list[str]:
+        return await self._on(self._reading, _check)
+
+    async def close(self) -> None:
+        for pool in (self._writing, self._reading):
+            await asyncio.get_running_loop().run_in_executor(pool, self._close_connection)
+            pool.shutdown(wait=True)
+
+    async def _on(self, pool: ThreadPoolExecutor, work: Callable[[sqlite3.Connection], T]) -> T:
+        def call() -> T:
+            try:
+                return work(self._connection())
+            except sqlite3.DatabaseError as error:
+                raise InvalidError(
+                    "the store refused", field=self._path.name, actual=str(error), remedy="Run tally audit on this ledger."
+                ) from error
+
+        return await asyncio.get_running_loop().run_in_executor(pool, call)
+
+    def _append(self, db: sqlite3.Connection, expected_size: int, records: Sequence[Record]) -> None:
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            size = _size(db)
+            if size != expected_size:
+                if _already_stored(db, records):
+                    db.execute("ROLLBACK")
+                    return
+                raise LedgerConflictError(self._ledger, expected_size=expected_size, actual_size=size)
+            db.executemany(
+                _INSERT,
+                [
+                    (record.index, record.event_id.bytes, record.event_type, record.entry, record.payload, record.seal)
+                    for record in records
+                ],
+            )
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+    def _connection(self) -> sqlite3.Connection:
+        db: sqlite3.Connection | None = getattr(self._local, "db", None)
+        if db is None:
+            db = self._local.db = self._connect()
+        return db
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+        db.execute("PRAGMA trusted_schema=OFF")
+        db.execute("PRAGMA cache_size=-65536")
+        if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'records_are_never_deleted'").fetchone():
+            db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+            db.execute("INSERT OR IGNORE INTO store VALUES (1, ?, ?)", (self._ledger, SCHEMA_VERSION))
+            self._path.chmod(0o600)
+        row = db.execute("SELECT ledger, schema_version FROM store").fetchone()
+        if row is None or row[0] != self._ledger:
+            raise InvalidError("this file holds another ledger", field=self._path.name, expected=self._ledger, actual=str(row))
+        if row[1] != SCHEMA_VERSION:
+            raise MalformedError(
+                "unknown schema version", field=self._path.name, expected=str(SCHEMA_VERSION), actual=str(row[1])
+            )
+        return db
+
+    def _close_connection(self) -> None:
+        db: sqlite3.Connection | None = getattr(self._local, "db", None)
+        if db is not None:
+            db.close()
+            self._local.db = None
+
+
+def _size(db: sqlite3.Connection) -> int:
+    (last,) = db.execute("SELECT max(ledger_index) FROM records").fetchone()
+    return 0 if last is None else int(last) + 1
+
+
+def _read(db: sqlite3.Connection, start: int, limit: int) -> list[Record]:
+    rows = db.execute(
+        f"SELECT {_COLUMNS} FROM records WHERE ledger_index >= ? ORDER BY ledger_index LIMIT ?", (start, limit)
+    )
+    return [
+        Record(index=index, event_id=UUID(bytes=event_id), event_type=event_type, entry=entry, payload=payload, seal=seal)
+        for index, event_id, event_type, entry, payload, seal in rows
+    ]
+
+
+def _check(db: sqlite3.Connection) -> list[str]:
+    findings = [str(row[0]) for row in db.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
+    count, first, last = db.execute("SELECT count(*), min(ledger_index), max(ledger_index) FROM records").fetchone()
+    if count and (first != 0 or last != count - 1):
+        findings.append(f"the sequence has holes: {count} records between index {first} and {last}")
+    for trigger in ("records_are_never_updated", "records_are_never_deleted"):
+        if not db.execute("SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND name = ?", (trigger,)).fetchone():
+            findings.append(f"the trigger {trigger} is gone: somebody opened the file to changes")
+    return findings
+
+
+def _already_stored(db: sqlite3.Connection, records: Sequence[Record]) -> bool:
+    """Whether exactly these events are stored at exactly these positions (a retried append)."""
+    stored = db.execute(
+        "SELECT event_id FROM records WHERE ledger_index >= ? ORDER BY ledger_index LIMIT ?",
+        (records[0].index, len(records)),
+    ).fetchall()
+    return [row[0] for row in stored] == [record.event_id.bytes for record in records]

@@ -1,0 +1,481 @@
+"""The ledger of one tenant: it decides, chains, seals and appends, and answers with proof.
+
+Life of an event: a caller proposes it → the writer gives it the next index, chains its entry to the one before and adds its leaf to the
+Merkle tree → one checkpoint over the whole tree is signed (the seal) → entries, bodies and seal are stored in one atomic append →
+only then is the caller answered.  Callers that wait at the same time share one append (group commit).
+
+What a crash leaves behind: before the append, nothing; after it, a sealed ledger whose derived index is behind and catches up on the next
+opening.  The recovery path is the opening path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from msgspec import Struct
+
+from domain.errors import InvalidError, LimitError, TallystickError, UnknownError
+from domain.event_codec import decode_event, encode_event
+from domain.events import Event, KeyCreated, LedgerOpened, Recorded
+from domain.lookups import lookup_names, unique_key
+from domain.state import State, evolve
+from ledger.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
+from ledger.entry import (
+    PREVIOUS_OF_FIRST,
+    CAUSATION_MAX,
+    check_field,
+    entry_bytes,
+    entry_head,
+    event_id,
+    format_causation,
+    parse_entry,
+)
+from ledger.errors import LedgerConflictError
+from ledger.merkle import Frontier, leaf_hash
+from ledger.notes import VerifierKey, format_verifier_key
+from ledger.ports import APPEND_EVENTS_MAX, PAYLOAD_BYTES_MAX, Clock, EventLog, LedgerIndex, Record, Signer
+
+FORMAT_VERSION = 1
+# Body bytes in one atomic append, below EventStoreDB's 1 MiB with its entries and seal.
+APPEND_BYTES_MAX = 1_000_000
+# A writer that loses this often to others reports it instead of spinning.
+CONFLICTS_MAX = 64
+READ_BATCH = 2_048
+
+
+class Proposal(Struct, frozen=True, kw_only=True):
+    """An event that somebody wants recorded.  ``causation`` holds indices of earlier entries."""
+
+    event: Event
+    actor: str
+    subject: str
+    causation: tuple[int, ...] = ()
+
+
+Decide = Callable[[State], Sequence[Proposal]]
+"""A pure decision: from the state to the events that follow from it.  It may be called again after a conflict."""
+
+
+def ledger_name(tenant: str) -> str:
+    """Name of a tenant's ledger in a store (an EventStoreDB stream)."""
+    return f"ledger-{tenant}"
+
+
+class Ledger:
+    """One tenant's ledger, open for reading and appending.  Create it with ``Ledger.open``."""
+
+    def __init__(
+        self, *, log: EventLog, tenant: str, origin: str, signer: Signer, clock: Clock, index: LedgerIndex
+    ) -> None:
+        self.log = log
+        self.tenant = tenant
+        self.name = ledger_name(tenant)
+        self.origin = origin
+        self.index = index
+        self._signer = signer
+        self._clock = clock
+        self._state = State()
+        self._frontier = Frontier()
+        self._previous = PREVIOUS_OF_FIRST
+        self._time_ns = 0
+        self._seal = b""
+        self._waiting: list[_Waiting] = []
+        self._wake = asyncio.Event()
+        self._catch_up_lock = asyncio.Lock()
+        self._writer: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def open(
+        cls, *, log: EventLog, tenant: str, origin: str, signer: Signer, clock: Clock, index: LedgerIndex
+    ) -> Ledger:
+        """Open the tenant's ledger, creating it when it does not exist.
+
+        Raises: InvalidError when what is stored does not fit together; run ``tally audit`` then.
+        """
+        check_field(origin, "origin")
+        ledger = cls(log=log, tenant=tenant, origin=origin, signer=signer, clock=clock, index=index)
+        await ledger._load()
+        ledger._writer = asyncio.create_task(ledger._write(), name=f"writer of {ledger.name}")
+        if ledger.size == 0:
+            await ledger.append(ledger._genesis)
+        ledger._check_own_key()
+        return ledger
+
+    @property
+    def state(self) -> State:
+        """The state after every entry this process has seen."""
+        return self._state
+
+    @property
+    def size(self) -> int:
+        """Entries seen so far."""
+        return self._state.size
+
+    @property
+    def checkpoint(self) -> bytes:
+        """The newest seal: a signed note over ``size`` leaves."""
+        return self._seal
+
+    @property
+    def verifier_key(self) -> VerifierKey:
+        """The key that seals verify with."""
+        return VerifierKey(name=self.origin, public_key=self._signer.public_key)
+
+    async def append(self, decide: Decide) -> tuple[Recorded, ...]:
+        """Decide and append; returns once the events are durable and sealed.
+
+        A proposed event whose ``unique_key`` is already in the ledger is not appended again: the entry that is there is returned in
+        its place.  Raises: whatever ``decide`` raises; LedgerConflictError after ``CONFLICTS_MAX`` lost races; LimitError.
+        """
+        if self._writer is None or self._writer.done():
+            raise InvalidError("the ledger is closed", field=self.name)
+        future: asyncio.Future[tuple[Recorded, ...]] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(decide, future))
+        self._wake.set()
+        return await future
+
+    async def record(self, *proposals: Proposal) -> tuple[Recorded, ...]:
+        """Append these events whatever the state is."""
+        return await self.append(lambda state: proposals)
+
+    async def read(self, start: int, limit: int) -> list[Record]:
+        """Stored records from ``start``; see ``EventLog.read``."""
+        return await self.log.read(self.name, start, limit)
+
+    async def get(self, index: int) -> tuple[Record, Recorded]:
+        """One record and its event.  Raises: UnknownError beyond the end."""
+        records = await self.log.read(self.name, index, 1) if 0 <= index < 1 << 63 else []
+        if not records or records[0].index != index:
+            raise UnknownError("no such entry", field="index", actual=str(index), expected=f"0 to {self.size - 1}")
+        return records[0], recorded_of(records[0])
+
+    async def catch_up(self) -> None:
+        """See what other processes have appended."""
+        async with self._catch_up_lock:
+            await self._read_new()
+
+    async def close(self) -> None:
+        """Finish what is waiting, then stop the writer; the log stays open."""
+        if self._writer is not None:
+            while self._waiting:
+                await asyncio.sleep(0)
+            self._writer.cancel()
+            await asyncio.gather(self._writer, return_exceptions=True)
+
+    # -- opening ------------------------------------------------------------------------------------------------------
+
+    async def _load(self) -> None:
+        size = await self.log.size(self.name)
+        frontier, previous = self.index.frontier()
+        if frontier.size > size or (frontier.size and not await self._is_at(frontier.size - 1, previous)):
+            self.index.reset()
+            frontier, previous = Frontier(), PREVIOUS_OF_FIRST
+        # The state is folded from the beginning; the tree only from where the index left off.
+        start = 0
+        while start < frontier.size:
+            records = await self.log.read(self.name, start, min(READ_BATCH, frontier.size - start))
+            if not records:
+                raise InvalidError("the log ends early", field=self.name, expected=str(frontier.size), actual=str(start))
+            for record in records:
+                self._fold(record)
+            start += len(records)
+        self._frontier, self._previous = frontier, previous
+        await self._read_new()
+
+    async def _is_at(self, index: int, leaf_hex: str) -> bool:
+        records = await self.log.read(self.name, index, 1)
+        return bool(records) and leaf_hash(records[0].entry).hex() == leaf_hex
+
+    def _genesis(self, state: State) -> Sequence[Proposal]:
+        if state.size:
+            return ()
+        opened = LedgerOpened(tenant=self.tenant, origin=self.origin, format_version=FORMAT_VERSION)
+        key = KeyCreated(verifier_key=format_verifier_key(self.verifier_key), algorithm="Ed25519")
+        subject = f"tenant/{self.tenant}"
+        return (
+            Proposal(event=opened, actor="tallystick", subject=subject),
+            Proposal(event=key, actor="tallystick", subject=subject),
+        )
+
+    def _check_own_key(self) -> None:
+        if format_verifier_key(self.verifier_key) not in self._state.verifier_keys:
+            raise InvalidError(
+                "this key store holds another key than the ledger was opened with",
+                field=self.name,
+                expected=", ".join(self._state.verifier_keys),
+                actual=format_verifier_key(self.verifier_key),
+                remedy="Point the key setting at the key store that belongs to this ledger.",
+            )
+
+    # -- reading what is stored ---------------------------------------------------------------------------------------
+
+    async def _read_new(self) -> None:
+        while records := await self.log.read(self.name, self.size, READ_BATCH):
+            leaves = []
+            frontier, previous = self._frontier.copy(), self._previous
+            for record in records:
+                self._check_link(record, previous)
+                leaf = leaf_hash(record.entry)
+                leaves.append(leaf)
+                previous = leaf.hex()
+                frontier.append(leaf)
+                if record.seal:
+                    checkpoint = self._open_seal(record)
+                    if checkpoint.size != record.index + 1 or checkpoint.root != frontier.root():
+                        raise InvalidError(
+                            "a seal does not fit the entries under it",
+                            field=f"{self.name}[{record.index}]",
+                            remedy="Run tally audit.",
+                        )
+            names = [self._fold(record) for record in records]
+            self._frontier, self._previous = frontier, previous
+            self.index.advance(records, leaves, names)
+
+    def _check_link(self, record: Record, previous: str) -> None:
+        entry = parse_entry(record.entry)
+        problem = ""
+        if entry.previous != previous:
+            problem = "an entry is not chained to the one before"
+        elif entry.origin != self.origin:
+            problem = "an entry belongs to another ledger"
+        elif entry.payload_sha256 != hashlib.sha256(record.payload).hexdigest():
+            problem = "a body does not match its entry"
+        if problem:
+            raise InvalidError(problem, field=f"{self.name}[{record.index}]", remedy="Run tally audit.")
+
+    def _open_seal(self, record: Record) -> Checkpoint:
+        return open_checkpoint(record.seal, [self.verifier_key])
+
+    def _fold(self, record: Record) -> tuple[str, ...]:
+        recorded = recorded_of(record)
+        self._state = evolve(self._state, recorded)
+        self._time_ns = recorded.recorded_at_ns
+        if record.seal:
+            self._seal = record.seal
+        return lookup_names(recorded.event, recorded.subject)
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    async def _write(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                try:
+                    await self._commit(batch)
+                except BaseException as error:
+                    for waiting in batch:
+                        if not waiting.future.done():
+                            waiting.future.set_exception(_as_answer(error))
+                    if not isinstance(error, Exception):
+                        raise
+
+    async def _commit(self, batch: list[_Waiting]) -> None:
+        """Decide and append for everybody in ``batch``, in as few atomic appends as the limits allow."""
+        conflicts = 0
+        while batch:
+            draft = _Draft(self)
+            taken = 0
+            for waiting in batch:
+                if waiting.future.cancelled():
+                    taken += 1
+                elif draft.add(waiting):
+                    taken += 1
+                else:
+                    break
+            if draft.records:
+                try:
+                    await self._append_draft(draft)
+                except LedgerConflictError:
+                    conflicts += 1
+                    if conflicts > CONFLICTS_MAX:
+                        raise
+                    await asyncio.sleep(0.001 * min(conflicts, 20))
+                    await self.catch_up()
+                    continue
+            draft.answer()
+            batch = batch[taken:]
+
+    async def _append_draft(self, draft: _Draft) -> None:
+        async with self._catch_up_lock:
+            records = draft.sealed(self._signer)
+            await self.log.append(self.name, self.size, records)
+            self._state = draft.state
+            self._frontier, self._previous = draft.frontier, draft.previous
+            self._time_ns, self._seal = draft.time_ns, records[-1].seal
+            self.index.advance(records, draft.leaves, draft.names)
+
+
+class _Waiting:
+    __slots__ = ("decide", "future")
+
+    def __init__(self, decide: Decide, future: asyncio.Future[tuple[Recorded, ...]]) -> None:
+        self.decide = decide
+        self.future = future
+
+
+class _Draft:
+    """One atomic append while it is being put together; nothing of the ledger changes until it is stored."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self.state = ledger._state
+        self.frontier = ledger._frontier.copy()
+        self.previous = ledger._previous
+        self.time_ns = ledger._time_ns
+        self.records: list[Record] = []
+        self.leaves: list[bytes] = []
+        self.names: list[tuple[str, ...]] = []
+        self._byte_count = 0
+        self._known: dict[str, Recorded] = {}
+        self._answers: list[tuple[asyncio.Future[tuple[Recorded, ...]], list[Recorded | int]]] = []
+        self._failures: list[tuple[asyncio.Future[tuple[Recorded, ...]], Exception]] = []
+
+    def add(self, waiting: _Waiting) -> bool:
+        """Take one caller in; False when its events no longer fit and must wait for the next append."""
+        try:
+            proposals = waiting.decide(self.state)
+            bodies = [encode_event(proposal.event) for proposal in proposals]
+            byte_count = sum(len(body) + 1_024 for body in bodies)
+            for body in bodies:
+                if len(body) > PAYLOAD_BYTES_MAX:
+                    raise LimitError("event too large", expected=f"<= {PAYLOAD_BYTES_MAX} bytes", actual=str(len(body)))
+            if len(proposals) > APPEND_EVENTS_MAX or byte_count > APPEND_BYTES_MAX:
+                raise LimitError(
+                    "too much for one atomic append",
+                    expected=f"<= {APPEND_EVENTS_MAX} events and {APPEND_BYTES_MAX} bytes",
+                    actual=f"{len(proposals)} events and {byte_count} bytes",
+                )
+            for proposal in proposals:
+                _check_proposal(proposal, self.state.size)
+        except Exception as error:  # the caller's decision failed; nobody else's did
+            self._failures.append((waiting.future, error))
+            return True
+        if self.records and (
+            len(self.records) + len(proposals) > APPEND_EVENTS_MAX
+            or self._byte_count + byte_count > APPEND_BYTES_MAX
+        ):
+            return False
+        answers: list[Recorded | int] = []
+        for proposal, body in zip(proposals, bodies, strict=True):
+            answers.append(self._place(proposal, body))
+        self._byte_count += byte_count
+        self._answers.append((waiting.future, answers))
+        return True
+
+    def sealed(self, signer: Signer) -> list[Record]:
+        """The records with the seal on the last."""
+        checkpoint = Checkpoint(origin=self._ledger.origin, size=self.frontier.size, root=self.frontier.root())
+        last = self.records[-1]
+        sealed = Record(
+            index=last.index,
+            event_id=last.event_id,
+            event_type=last.event_type,
+            entry=last.entry,
+            payload=last.payload,
+            seal=sign_checkpoint(checkpoint, signer),
+        )
+        return [*self.records[:-1], sealed]
+
+    def answer(self) -> None:
+        """Tell every caller what happened."""
+        for future, error in self._failures:
+            if not future.done():
+                future.set_exception(error)
+        for future, answers in self._answers:
+            if future.done():
+                continue
+            if all(isinstance(answer, Recorded) for answer in answers):
+                future.set_result(tuple(answers))  # type: ignore[arg-type]
+            else:
+                asyncio.ensure_future(_resolve(self._ledger, future, answers))
+
+    def _place(self, proposal: Proposal, body: bytes) -> Recorded | int:
+        """Give one event its place, or name the place the same fact already has."""
+        key = unique_key(proposal.event)
+        if key:
+            if key in self._known:
+                return self._known[key]
+            found = self._ledger.index.find(key)
+            if found is not None:
+                return found
+        index = self.state.size
+        if proposal.causation and proposal.causation[-1] >= index:
+            raise InvalidError("a cause comes later than its effect", field="causation", actual=str(proposal.causation[-1]))
+        self.time_ns = max(self.time_ns, self._ledger._clock())
+        event_type = proposal.event.TYPE
+        entry = entry_bytes(
+            entry_head(self._ledger.origin, index, event_type, self.time_ns),
+            proposal.actor,
+            proposal.subject,
+            format_causation(proposal.causation),
+            len(body),
+            hashlib.sha256(body).hexdigest(),
+            self.previous,
+        )
+        leaf = leaf_hash(entry)
+        self.previous = leaf.hex()
+        self.frontier.append(leaf)
+        recorded = Recorded(
+            index=index,
+            recorded_at_ns=self.time_ns,
+            actor=proposal.actor,
+            subject=proposal.subject,
+            causation=proposal.causation,
+            event=proposal.event,
+        )
+        self.state = evolve(self.state, recorded)
+        self.records.append(
+            Record(index=index, event_id=event_id(leaf), event_type=event_type, entry=entry, payload=body)
+        )
+        self.leaves.append(leaf)
+        self.names.append(lookup_names(proposal.event, proposal.subject))
+        if key:
+            self._known[key] = recorded
+        return recorded
+
+
+def recorded_of(record: Record) -> Recorded:
+    """The event of a stored record with its place.  Raises: MalformedError, UnknownError for a newer event type."""
+    entry = parse_entry(record.entry)
+    return Recorded(
+        index=entry.index,
+        recorded_at_ns=entry.recorded_at_ns,
+        actor=entry.actor,
+        subject=entry.subject,
+        causation=entry.causation,
+        event=decode_event(entry.event_type, record.payload),
+    )
+
+
+async def _resolve(
+    ledger: Ledger, future: asyncio.Future[tuple[Recorded, ...]], answers: list[Recorded | int]
+) -> None:
+    try:
+        result = [answer if isinstance(answer, Recorded) else (await ledger.get(answer))[1] for answer in answers]
+    except Exception as error:
+        if not future.done():
+            future.set_exception(error)
+        return
+    if not future.done():
+        future.set_result(tuple(result))
+
+
+def _check_proposal(proposal: Proposal, size: int) -> None:
+    check_field(proposal.actor, "actor")
+    check_field(proposal.subject, "subject")
+    causes = proposal.causation
+    if len(causes) > CAUSATION_MAX or any(a >= b for a, b in pairwise(causes)):
+        raise InvalidError("causes are earlier entries, ascending", field="causation", actual=format_causation(causes)[:80])
+    if causes and not 0 <= causes[0] <= causes[-1] < size + APPEND_EVENTS_MAX:
+        raise InvalidError("a cause is not in the ledger", field="causation", actual=format_causation(causes)[:80])
+
+
+def _as_answer(error: BaseException) -> Exception:
+    if isinstance(error, Exception):
+        return error
+    return TallystickError("the ledger was closed before this could be appended", remedy="Send it again.")
