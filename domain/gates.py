@@ -23,7 +23,8 @@ Per run, from n windows and the gate's ``window_pass_fraction_min`` f:
    never overwrites an abstention.
 
 The verdict is the worst outcome of the required gates and of the optional gates that did not abstain.  A
-run with no windows, and a run that no gate judged, abstain.
+run with no windows abstains, and so does one whose contract requires no gate: a pass of nothing would be a
+claim.
 """
 
 from __future__ import annotations
@@ -71,7 +72,9 @@ def decide(contract: Contract, windows: tuple[Window, ...], metrics: tuple[Metri
     """
     tracks = _tracks_by_name(metrics, len(windows))
     gates = tuple(_judge(gate, tracks.get(gate.metric), len(windows)) for gate in contract.gates)
-    verdict = worst(gate.outcome for gate in gates if gate.required or gate.outcome is not Outcome.ABSTAIN)
+    required = worst(gate.outcome for gate in gates if gate.required)
+    optional = (gate.outcome for gate in gates if not gate.required and gate.outcome is not Outcome.ABSTAIN)
+    verdict = worst((required, *optional))
     return Decision(
         window_scores=_window_scores(gates, len(windows)),
         gates=gates,

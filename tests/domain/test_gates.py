@@ -260,9 +260,13 @@ def test_an_optional_gate_counts_the_windows_it_could_judge(
     assert judged(a_gate(required=False, window_pass_fraction_min=fraction), values).outcome is outcome
 
 
-def test_a_run_that_no_gate_judged_abstains() -> None:
-    decision = decide(a_contract(a_gate(required=False)), windows_of(2), ())
-    assert (decision.verdict, decision.is_presentable) == (Outcome.ABSTAIN, False)
+@pytest.mark.parametrize(
+    "value, verdict", [(0.0, "abstain"), (1.5, "abstain"), (None, "abstain"), (3.0, "fail")]
+)
+def test_a_contract_that_requires_nothing_lets_nothing_pass(value: float | None, verdict: str) -> None:
+    decision = decide(a_contract(a_gate(required=False)), windows_of(1), (a_track([value]),))
+    assert (decision.verdict, decision.is_presentable) == (verdict, False)
+    assert decision.window_scores == (None,)
 
 
 def test_a_score_is_the_lowest_margin_of_the_required_gates() -> None:
