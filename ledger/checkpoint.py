@@ -106,8 +106,8 @@ def parse_checkpoint(text: str) -> Checkpoint:
 def sign_checkpoint(checkpoint: Checkpoint, signer: Signer) -> bytes:
     """The checkpoint as a note signed by its log.
 
-    The signer has the log's name.  A name holds no space and the second line is a number, so what is signed here
-    can be mistaken neither for a DSSE payload nor for a cosignature, should the same key sign those.
+    The signer has the log's name.  A name holds no space and the second line is a number, so what is signed
+    here can be mistaken neither for a DSSE payload nor for a cosignature, should the same key sign those.
 
     Raises: InvalidCheckpointError if the signer has another name.
     """
@@ -120,17 +120,17 @@ def sign_checkpoint(checkpoint: Checkpoint, signer: Signer) -> bytes:
 
 def open_checkpoint(note: bytes, keys: Sequence[VerifierKey], *, origin: str | None = None) -> Checkpoint:
     """Read a checkpoint and verify that its log has signed it.
-
-    ``keys`` may hold the keys of several logs and cosigners.  ``origin`` is the log that is meant; without it,
-    any whose key is known under the name of the checkpoint's origin.
+    ``keys`` may hold the keys of several logs and cosigners.  ``origin`` is the log that is meant; without
+    it, any log whose key is known under the origin the checkpoint names.
+    any log is whose key is known under the name of the checkpoint's origin.
 
     1. The note opens with ``keys`` (``ledger.notes.open_note``, steps 1 to 5).
     2. Its text is a checkpoint.
     3. The checkpoint is of the log that is meant.
     4. A key of that log, one that is known under its origin, has signed it; a cosigner's word is not enough.
 
-    Raises: MalformedNoteError and InvalidNoteError (1), MalformedCheckpointError (2), InvalidCheckpointError
-    (3 and 4).
+    Raises: MalformedNoteError and InvalidNoteError (1), MalformedCheckpointError (2),
+    InvalidCheckpointError (3 and 4).
     """
     return checkpoint_of(open_note(note, keys), origin=origin)
 

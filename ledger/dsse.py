@@ -1,6 +1,6 @@
 """DSSE envelopes v1.0.2 (secure-systems-lab/dsse), signed with Ed25519.
 
-What is signed is the pre-authentication encoding of payload type and payload, lengths in bytes and in decimal:
+What is signed is the pre-authentication encoding of payload type and payload, with lengths in bytes:
 
     PAE = "DSSEv1" SP len(type) SP type SP len(payload) SP payload
 
@@ -12,8 +12,8 @@ Written here: canonical JSON (``domain.canonical``) and standard base64, and ``p
 other spelling, because the envelope's bytes are what a ledger entry commits to.  ``parse_foreign_envelope``
 reads what others write: any JSON spelling, more members, standard or URL-safe base64, ``keyid`` absent.
 
-``keyid`` is no part of what is signed and proves nothing.  Ours is ``<key name>+<key id>``, which is how a vkey
-begins and what a checkpoint's signature line says: one rule finds the key of a receipt and of its seal.
+``keyid`` is no part of what is signed and proves nothing.  Ours is ``<key name>+<key id>``, which is how a
+vkey begins and what a checkpoint's signature line says: one rule finds the key of a receipt and of its seal.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ def verify_envelope(
     1. The payload has the type that the caller is going to read it as.
     2. A signature whose ``keyid`` names a known key verifies with it; one that does not refuses the envelope.
     3. Any other ``keyid`` is only a hint: its signature counts for whichever known key it verifies with.
-    4. At least one known key has signed.  (A caller who wants more counts the answer; it names no key twice.)
+    4. At least one known key has signed.  (Whoever wants more counts the answer: no key is in it twice.)
 
     Only plain Ed25519 keys can sign envelopes; cosigners' keys are passed over.
 
@@ -212,7 +212,7 @@ def verify_envelope(
                     "a known key's signature is wrong",
                     field="step 2",
                     actual=line.keyid,
-                    remedy="The payload or the signature was changed, or another key was used under this name.",
+                    remedy="The payload or the signature was changed, or another key used its name.",
                 )
             verified[line.keyid] = known[line.keyid]
             continue

@@ -9,15 +9,15 @@ A note is text signed by one or more keys:
 - All of it is UTF-8 without ASCII control characters other than newline, at most 1 MB.
 - The text ends with a newline and may hold empty lines; it ends at the *last* empty line of the note.
 - A key name is not empty and holds neither a Unicode space nor ``+``.
-- The key id has four bytes: SHA-256(key name || 0x0A || algorithm byte || public key)[:4].  It finds a key and
-  proves nothing.
+- The key id has four bytes: SHA-256(key name || 0x0A || algorithm byte || public key)[:4].  It finds a key
+  and proves nothing.
 - What is signed depends on the algorithm byte of the key:
 
       0x01  Ed25519       64 bytes      signed bytes = the text, its last newline included
       0x04  cosignature   8 + 64 bytes  u64 big-endian Unix seconds, then Ed25519 over
-                                        ``cosignature/v1\\ntime <seconds>\\n`` and the text (tlog-cosignature)
+                                        ``cosignature/v1\\ntime <seconds>\\n`` and the text
 
-- A key is shared as a *vkey*: ``<name>+<key id, 8 lower-case hex digits>+<base64(algorithm byte || key)>``.
+- A key is shared as a *vkey*: ``<name>+<key id, 8 lower-case hex>+<base64(algorithm byte || key)>``.
 
 Two spellings that Go accepts are refused here, because a changed byte must be a changed note: base64 whose
 unused bits are not zero, and upper-case hex in a vkey.
@@ -152,7 +152,7 @@ class VerifiedSignature(Struct, frozen=True, kw_only=True):
 
 
 class VerifiedNote(Struct, frozen=True, kw_only=True):
-    """Text that at least one known key has signed.  ``unverified`` are the lines of unknown keys, as they came."""
+    """Text that at least one known key has signed; ``unverified`` are the lines of unknown keys."""
 
     text: str
     verified: tuple[VerifiedSignature, ...]
@@ -210,11 +210,7 @@ def cosigned_bytes(text: str, time_s: int) -> bytes:
 
 def format_note(note: SignedNote) -> bytes:
     """Spell a note.  Raises: MalformedNoteError if it could not be read back."""
-    lines = "".join(
-        f"{SIGNATURE_PREFIX}{line.name} {format_base64(line.key_id + line.signature)}\n"
-        for line in note.signatures
-    )
-    data = _utf8(f"{note.text}\n{lines}")
+    data = _utf8(f"{note.text}\n{format_signature_lines(note.signatures)}")
     if parse_note(data) != note:
         raise MalformedNoteError("this text and these signatures do not make a note")
     return data
@@ -237,43 +233,31 @@ def parse_note(data: bytes) -> SignedNote:
     text, blank, lines = whole.rpartition("\n\n")
     if not blank:
         raise MalformedNoteError("a note has an empty line between text and signatures")
-    if not lines.endswith("\n"):
-        raise MalformedNoteError("a note ends with a signature line and its newline")
-    rows = lines[:-1].split("\n")
+    return SignedNote(text=f"{text}\n", signatures=parse_signature_lines(lines))
+
+
+def format_signature_lines(signatures: Sequence[NoteSignature]) -> str:
+    """Spell signature lines, as they stand in a note and as a witness answers with them."""
+    return "".join(
+        f"{SIGNATURE_PREFIX}{line.name} {format_base64(line.key_id + line.signature)}\n"
+        for line in signatures
+    )
+
+
+def parse_signature_lines(text: str) -> tuple[NoteSignature, ...]:
+    """Read one or more signature lines, each with its newline.  Raises: MalformedNoteError."""
+    if not text.endswith("\n"):
+        raise MalformedNoteError("a signature line ends with a newline", actual=repr(text[-80:]))
+    rows = text[:-1].split("\n")
     if len(rows) > NOTE_SIGNATURES_MAX:
         raise MalformedNoteError(
             "too many signatures", expected=f"<= {NOTE_SIGNATURES_MAX}", actual=str(len(rows))
         )
-    return SignedNote(text=f"{text}\n", signatures=tuple(parse_signature_line(row) for row in rows))
-
-
-def parse_signature_line(line: str) -> NoteSignature:
-    """Read one signature line, without its newline.  Raises: MalformedNoteError."""
-    parts = line.removeprefix(SIGNATURE_PREFIX).split(" ")
-    if not line.startswith(SIGNATURE_PREFIX) or len(parts) != 2:
-        raise MalformedNoteError(
-            "not a signature line", expected="an em dash, a name and base64", actual=repr(line[:80])
-        )
-    name, encoded = parts
-    if not is_key_name(name):
-        raise MalformedNoteError("not a key name", field="signature line", actual=repr(name[:80]))
-    try:
-        signature = parse_base64(encoded, "signature line")
-    except MalformedError as error:
-        raise MalformedNoteError(
-            error.what, field=f"signature line of {name}", actual=error.actual
-        ) from error
-    if len(signature) < 5:
-        raise MalformedNoteError(
-            "a signature is longer than its key id",
-            field=f"signature line of {name}",
-            actual=str(len(signature)),
-        )
-    return NoteSignature(name=name, key_id=signature[:4], signature=signature[4:])
+    return tuple(_parse_signature_line(row) for row in rows)
 
 
 def sign_note(text: str, signers: Sequence[Signer]) -> bytes:
-    """A note signed with Ed25519 by each of ``signers``.  Raises: MalformedNoteError if no note can say this."""
+    """A note signed with Ed25519 by each signer.  Raises: MalformedNoteError if no note can say this."""
     message = _utf8(text)
     return format_note(
         SignedNote(
@@ -295,7 +279,7 @@ def open_note(data: bytes, keys: Sequence[VerifierKey]) -> VerifiedNote:
 
     1. The note parses.
     2. No two different known keys share name and key id.
-    3. Lines of unknown keys (name *and* key id decide) are set aside; of a known key, only the first line counts.
+    3. Lines of unknown keys (name *and* key id decide) are set aside; of a known key, the first line counts.
     4. Every known key's line verifies; one that does not refuses the whole note.
     5. At least one known key has signed.
 
@@ -331,6 +315,30 @@ def open_note(data: bytes, keys: Sequence[VerifierKey]) -> VerifiedNote:
             remedy="Give the public key that signed it, if you trust it.",
         )
     return VerifiedNote(text=note.text, verified=tuple(verified.values()), unverified=tuple(unverified))
+
+
+def _parse_signature_line(line: str) -> NoteSignature:
+    parts = line.removeprefix(SIGNATURE_PREFIX).split(" ")
+    if not line.startswith(SIGNATURE_PREFIX) or len(parts) != 2:
+        raise MalformedNoteError(
+            "not a signature line", expected="an em dash, a name and base64", actual=repr(line[:80])
+        )
+    name, encoded = parts
+    if not is_key_name(name):
+        raise MalformedNoteError("not a key name", field="signature line", actual=repr(name[:80]))
+    try:
+        signature = parse_base64(encoded, "signature line")
+    except MalformedError as error:
+        raise MalformedNoteError(
+            error.what, field=f"signature line of {name}", actual=error.actual
+        ) from error
+    if len(signature) < 5:
+        raise MalformedNoteError(
+            "a signature is longer than its key id",
+            field=f"signature line of {name}",
+            actual=str(len(signature)),
+        )
+    return NoteSignature(name=name, key_id=signature[:4], signature=signature[4:])
 
 
 def _utf8(text: str) -> bytes:
