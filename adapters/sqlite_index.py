@@ -1,7 +1,7 @@
 """Derived memory beside a ledger: lookup names, full Merkle tiles and the frontier, in one SQLite file.
 
-Nothing here is truth.  It is written without fsync, a little behind the log; what is lost in a crash is read again from the log
-when the ledger is opened.  Names and tiles wait in memory and are written in bulk.
+Nothing here is truth.  It is written without fsync, a little behind the log; what is lost in a crash is read
+again from the log when the ledger is opened.  Names and tiles wait in memory and are written in bulk.
 """
 
 from __future__ import annotations
@@ -22,9 +22,13 @@ TILE_WIDTH = 256
 _TILE_BYTES = TILE_WIDTH * HASH_BYTES
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS position (one INTEGER PRIMARY KEY CHECK (one = 1), frontier BLOB NOT NULL, last_leaf TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS position (
+    one INTEGER PRIMARY KEY CHECK (one = 1), frontier BLOB NOT NULL, last_leaf TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS names (name TEXT PRIMARY KEY, ledger_index INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS tiles (level INTEGER NOT NULL, number INTEGER NOT NULL, hashes BLOB NOT NULL, PRIMARY KEY (level, number));
+CREATE TABLE IF NOT EXISTS tiles (
+    level INTEGER NOT NULL, number INTEGER NOT NULL, hashes BLOB NOT NULL, PRIMARY KEY (level, number)
+);
 CREATE TABLE IF NOT EXISTS edges (level INTEGER PRIMARY KEY, hashes BLOB NOT NULL);
 """
 
@@ -64,7 +68,9 @@ class SQLiteIndex:
         with self._lock:
             return self._frontier.copy(), self._last_leaf
 
-    def advance(self, records: Sequence[Record], leaves: Sequence[bytes], names: Sequence[Sequence[str]]) -> None:
+    def advance(
+        self, records: Sequence[Record], leaves: Sequence[bytes], names: Sequence[Sequence[str]]
+    ) -> None:
         """See ``LedgerIndex.advance``."""
         with self._lock:
             for record, leaf, entry_names in zip(records, leaves, names, strict=True):
@@ -87,7 +93,9 @@ class SQLiteIndex:
                 return self._tiles[level, number]
             if number == (self._frontier.size >> (8 * level)) // TILE_WIDTH:
                 return bytes(self._edges.get(level, b"")) or None
-            row = self._db.execute("SELECT hashes FROM tiles WHERE level = ? AND number = ?", (level, number)).fetchone()
+            row = self._db.execute(
+                "SELECT hashes FROM tiles WHERE level = ? AND number = ?", (level, number)
+            ).fetchone()
             return None if row is None else bytes(row[0])
 
     def flush(self) -> None:
@@ -101,7 +109,8 @@ class SQLiteIndex:
                     [(level, number, hashes) for (level, number), hashes in self._tiles.items()],
                 )
                 self._db.execute(
-                    "INSERT OR REPLACE INTO position VALUES (1, ?, ?)", (self._frontier.to_bytes(), self._last_leaf)
+                    "INSERT OR REPLACE INTO position VALUES (1, ?, ?)",
+                    (self._frontier.to_bytes(), self._last_leaf),
                 )
                 self._db.executemany(
                     "INSERT OR REPLACE INTO edges VALUES (?, ?)",
@@ -119,7 +128,9 @@ class SQLiteIndex:
     def reset(self) -> None:
         """See ``LedgerIndex.reset``."""
         with self._lock:
-            self._db.executescript("DELETE FROM names; DELETE FROM tiles; DELETE FROM edges; DELETE FROM position;")
+            self._db.executescript(
+                "DELETE FROM names; DELETE FROM tiles; DELETE FROM edges; DELETE FROM position;"
+            )
             self._names.clear()
             self._tiles.clear()
             self._edges = {}
@@ -146,10 +157,14 @@ class SQLiteIndex:
         return Frontier.from_bytes(bytes(row[0])), str(row[1])
 
     def _stored_edges(self) -> dict[int, bytearray]:
-        return {int(level): bytearray(hashes) for level, hashes in self._db.execute("SELECT level, hashes FROM edges")}
+        return {
+            int(level): bytearray(hashes)
+            for level, hashes in self._db.execute("SELECT level, hashes FROM edges")
+        }
 
     def _add_to_tiles(self, level: int, place: int, hash_: bytes) -> None:
-        """Put a hash at ``place`` of ``level``; a tile that becomes full is kept and its root goes one level up (8 tree levels)."""
+        """Put a hash at ``place`` of ``level``; a tile that becomes full is kept and its root goes one level
+        up (8 tree levels)."""
         edge = self._edges.setdefault(level, bytearray())
         edge += hash_
         if len(edge) == _TILE_BYTES:

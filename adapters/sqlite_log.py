@@ -1,10 +1,12 @@
 """The embedded event log: one SQLite file per ledger.
 
-The file is an append-only table whose primary key is the ledger index, so the sequence is explicit and survives VACUUM; triggers refuse
-UPDATE and DELETE.  WAL with ``synchronous=FULL`` makes a committed append durable (one fsync of the WAL per atomic append), and
-``BEGIN IMMEDIATE`` takes the write lock before the head is read, so that two processes never decide on the same head.
+The file is an append-only table whose primary key is the ledger index, so the sequence is explicit and
+survives VACUUM; triggers refuse UPDATE and DELETE.  WAL with ``synchronous=FULL`` makes a committed append
+durable (one fsync of the WAL per atomic append), and ``BEGIN IMMEDIATE`` takes the write lock before the head
+is read, so that two processes never decide on the same head.
 
-All calls into SQLite happen on two threads per file, one that writes and one that reads; the event loop never waits for a disk.
+All calls into SQLite happen on two threads per file, one that writes and one that reads; the event loop never
+waits for a disk.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
-from uuid import UUID
 
 from domain.errors import InvalidError, LimitError, MalformedError
 from domain.identifiers import parse_identifier
@@ -33,7 +34,9 @@ READ_LIMIT_MAX = 10_000
 _SUFFIX = ".sqlite"
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS store (one INTEGER PRIMARY KEY CHECK (one = 1), ledger TEXT NOT NULL, schema_version INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS store (
+    one INTEGER PRIMARY KEY CHECK (one = 1), ledger TEXT NOT NULL, schema_version INTEGER NOT NULL
+);
 CREATE TABLE IF NOT EXISTS records (
     ledger_index INTEGER PRIMARY KEY,
     event_id BLOB NOT NULL UNIQUE CHECK (length(event_id) = 16),
@@ -64,9 +67,13 @@ class SQLiteLog:
         if not records:
             return
         if len(records) > APPEND_EVENTS_MAX:
-            raise LimitError("too many records in one append", expected=f"<= {APPEND_EVENTS_MAX}", actual=str(len(records)))
+            raise LimitError(
+                "too many records in one append", expected=f"<= {APPEND_EVENTS_MAX}", actual=str(len(records))
+            )
         if any(record.index != expected_size + offset for offset, record in enumerate(records)):
-            raise InvalidError("records are not in sequence", field="index", expected=f"{expected_size} and following")
+            raise InvalidError(
+                "records are not in sequence", field="index", expected=f"{expected_size} and following"
+            )
         await self._file(ledger).append(expected_size, records)
 
     async def size(self, ledger: str) -> int:
@@ -120,7 +127,9 @@ class SQLiteLog:
         return self._path(ledger)
 
     def _path(self, ledger: str) -> Path:
-        return self._folder / f"{parse_identifier(ledger.removeprefix('ledger-'), 'ledger') and ledger}{_SUFFIX}"
+        return (
+            self._folder / f"{parse_identifier(ledger.removeprefix('ledger-'), 'ledger') and ledger}{_SUFFIX}"
+        )
 
     def _file(self, ledger: str) -> _LedgerFile:
         if ledger not in self._files:
@@ -165,7 +174,10 @@ class _LedgerFile:
                 return work(self._connection())
             except sqlite3.DatabaseError as error:
                 raise InvalidError(
-                    "the store refused", field=self._path.name, actual=str(error), remedy="Run tally audit on this ledger."
+                    "the store refused",
+                    field=self._path.name,
+                    actual=str(error),
+                    remedy="Run tally audit on this ledger.",
                 ) from error
 
         return await asyncio.get_running_loop().run_in_executor(pool, call)
@@ -182,7 +194,14 @@ class _LedgerFile:
             db.executemany(
                 _INSERT,
                 [
-                    (record.index, record.event_id.bytes, record.event_type, record.entry, record.payload, record.seal)
+                    (
+                        record.index,
+                        record.event_id,
+                        record.event_type,
+                        record.entry,
+                        record.payload,
+                        record.seal,
+                    )
                     for record in records
                 ],
             )
@@ -210,10 +229,18 @@ class _LedgerFile:
             self._path.chmod(0o600)
         row = db.execute("SELECT ledger, schema_version FROM store").fetchone()
         if row is None or row[0] != self._ledger:
-            raise InvalidError("this file holds another ledger", field=self._path.name, expected=self._ledger, actual=str(row))
+            raise InvalidError(
+                "this file holds another ledger",
+                field=self._path.name,
+                expected=self._ledger,
+                actual=str(row),
+            )
         if row[1] != SCHEMA_VERSION:
             raise MalformedError(
-                "unknown schema version", field=self._path.name, expected=str(SCHEMA_VERSION), actual=str(row[1])
+                "unknown schema version",
+                field=self._path.name,
+                expected=str(SCHEMA_VERSION),
+                actual=str(row[1]),
             )
         return db
 
@@ -231,21 +258,26 @@ def _size(db: sqlite3.Connection) -> int:
 
 def _read(db: sqlite3.Connection, start: int, limit: int) -> list[Record]:
     rows = db.execute(
-        f"SELECT {_COLUMNS} FROM records WHERE ledger_index >= ? ORDER BY ledger_index LIMIT ?", (start, limit)
+        f"SELECT {_COLUMNS} FROM records WHERE ledger_index >= ? ORDER BY ledger_index LIMIT ?",
+        (start, limit),
     )
     return [
-        Record(index=index, event_id=UUID(bytes=event_id), event_type=event_type, entry=entry, payload=payload, seal=seal)
+        Record(index=index, event_id=event_id, event_type=event_type, entry=entry, payload=payload, seal=seal)
         for index, event_id, event_type, entry, payload, seal in rows
     ]
 
 
 def _check(db: sqlite3.Connection) -> list[str]:
     findings = [str(row[0]) for row in db.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
-    count, first, last = db.execute("SELECT count(*), min(ledger_index), max(ledger_index) FROM records").fetchone()
+    count, first, last = db.execute(
+        "SELECT count(*), min(ledger_index), max(ledger_index) FROM records"
+    ).fetchone()
     if count and (first != 0 or last != count - 1):
         findings.append(f"the sequence has holes: {count} records between index {first} and {last}")
     for trigger in ("records_are_never_updated", "records_are_never_deleted"):
-        if not db.execute("SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND name = ?", (trigger,)).fetchone():
+        if not db.execute(
+            "SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND name = ?", (trigger,)
+        ).fetchone():
             findings.append(f"the trigger {trigger} is gone: somebody opened the file to changes")
     return findings
 
@@ -256,4 +288,4 @@ def _already_stored(db: sqlite3.Connection, records: Sequence[Record]) -> bool:
         "SELECT event_id FROM records WHERE ledger_index >= ? ORDER BY ledger_index LIMIT ?",
         (records[0].index, len(records)),
     ).fetchall()
-    return [row[0] for row in stored] == [record.event_id.bytes for record in records]
+    return [row[0] for row in stored] == [record.event_id for record in records]

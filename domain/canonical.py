@@ -1,8 +1,8 @@
 """Canonical JSON: one value, one spelling.
 
-UTF-8, no insignificant white space, object keys sorted by code point, numbers in their shortest round-trip form as
-msgspec prints them, no NaN or infinity.  Bytes that were written once are never re-encoded in order to be verified;
-canonical form exists so that *producing* the same value twice produces the same bytes.
+UTF-8, no insignificant white space, object keys sorted by code point, numbers in their shortest round-trip
+form as msgspec prints them, no NaN or infinity.  Bytes that were written once are never re-encoded in order
+to be verified; canonical form exists so that *producing* the same value twice produces the same bytes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ def canonical_json(value: Any) -> bytes:
     data = _encoder.encode(value)
     # msgspec writes non-finite floats as null, which would silently lose what they said.
     if b"null" in data and _has_non_finite(msgspec.to_builtins(value)):
-        raise InvalidError("canonical JSON has no NaN or infinity", remedy="Record a missing value with its reason.")
+        raise InvalidError(
+            "canonical JSON has no NaN or infinity", remedy="Record a missing value with its reason."
+        )
     return data
 
 

@@ -1,7 +1,8 @@
 """Digests: the names of bytes.
 
-A digest is written ``sha256:`` followed by 64 lower-case hexadecimal digits.  It is a plain string with a pattern rather
-than a class, because it travels in every event and msgspec then encodes and checks it without a hook.
+A digest is written ``sha256:`` followed by 64 lower-case hexadecimal digits.  It is a plain string with a
+pattern rather than a class, because it travels in every event and msgspec then encodes and checks it without
+a hook.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ def parse_digest(text: str) -> Digest:
     """Accept ``text`` only in the one canonical spelling.  Raises: MalformedError."""
     hexadecimal = text.removeprefix(PREFIX)
     if len(hexadecimal) != 64 or len(text) != 71 or any(c not in "0123456789abcdef" for c in hexadecimal):
-        raise MalformedError("not a digest", expected="sha256: and 64 lower-case hex digits", actual=repr(text[:80]))
+        raise MalformedError(
+            "not a digest", expected="sha256: and 64 lower-case hex digits", actual=repr(text[:80])
+        )
     return text
 
 

@@ -1,8 +1,8 @@
 """The kinds of error Tallystick raises; each carries values, so that a person can be told what to do.
 
-Kinds are kept apart because callers act differently on them: *malformed* input never parsed, *invalid* input parsed
-but failed a check, *unknown* names something that is not there, a *conflict* can be retried after looking again, and
-a *limit* says which bound was passed.  Anything else that escapes is our own bug.
+Kinds are kept apart because callers act differently on them: *malformed* input never parsed, *invalid* input
+parsed but failed a check, *unknown* names something that is not there, a *conflict* can be retried after
+looking again, and a *limit* says which bound was passed.  Anything else that escapes is our own bug.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from __future__ import annotations
 class TallystickError(Exception):
     """Base of all expected errors.
 
-    ``what`` is one sentence; ``field`` is where it is (a path such as ``channels[0].unit``), ``expected`` and ``actual`` are
-    short renderings of the values, ``remedy`` says what the person can do.
+    ``what`` is one sentence; ``field`` is where it is (a path such as ``channels[0].unit``), ``expected`` and
+    ``actual`` are short renderings of the values, ``remedy`` says what the person can do.
     """
 
-    def __init__(self, what: str, *, field: str = "", expected: str = "", actual: str = "", remedy: str = "") -> None:
+    def __init__(
+        self, what: str, *, field: str = "", expected: str = "", actual: str = "", remedy: str = ""
+    ) -> None:
         super().__init__(what)
         self.what = what
         self.field = field

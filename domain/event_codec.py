@@ -1,4 +1,5 @@
-"""Event bodies as bytes: canonical JSON of the struct, told apart by the entry's type, never by an import path."""
+"""Event bodies as bytes: canonical JSON of the struct, told apart by the entry's type, never by an import
+path."""
 
 from __future__ import annotations
 
@@ -24,12 +25,15 @@ def encode_event(event: Event) -> bytes:
 
 
 def decode_event(event_type: str, payload: bytes) -> Event:
-    """Read a body.  Raises: UnknownError for a type this version does not know, MalformedError for a body that is not one."""
+    """Read a body.  Raises: UnknownError for a type this version does not know, MalformedError for a body
+    that is not one."""
     if event_type == ReceiptIssued.TYPE:
         return ReceiptIssued(envelope=payload)
     decoder = _DECODERS.get(event_type)
     if decoder is None:
-        raise UnknownError("unknown event type", actual=event_type, remedy="A newer Tallystick wrote it; upgrade to read it.")
+        raise UnknownError(
+            "unknown event type", actual=event_type, remedy="A newer Tallystick wrote it; upgrade to read it."
+        )
     try:
         return cast(Event, decoder.decode(payload))
     except (msgspec.DecodeError, RecursionError) as error:

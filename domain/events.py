@@ -1,8 +1,8 @@
 """Every fact the ledger can hold.
 
-An event is past tense and carries a versioned type that is never edited once published; a change is a new version and an
-upcaster.  Bodies hold no personal data: what is personal lives in the vault, encrypted under the subject's key, and events name it
-by the digest of the ciphertext.  All times are Unix nanoseconds, UTC.
+An event is past tense and carries a versioned type that is never edited once published; a change is a new
+version and an upcaster.  Bodies hold no personal data: what is personal lives in the vault, encrypted under
+the subject's key, and events name it by the digest of the ciphertext.  All times are Unix nanoseconds, UTC.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class KeyCreated(Struct, frozen=True, kw_only=True):
 
 
 class ChannelDeclaration(Struct, frozen=True, kw_only=True):
-    """A channel as the device's maker describes it; ``sensor_serial`` is ``None`` where the identity is unknown."""
+    """A channel as the device's maker describes it; ``sensor_serial`` is ``None`` where the identity is
+    unknown."""
 
     name: str
     unit: str
@@ -63,8 +64,8 @@ class DeviceConfigured(Struct, frozen=True, kw_only=True):
 
 
 class ConnectionRegistered(Struct, frozen=True, kw_only=True):
-    """A person's link to a provider.  ``subject_key_id`` names the key that encrypts everything personal from it; destroying that key
-    erases the person's data and leaves every proof valid."""
+    """A person's link to a provider.  ``subject_key_id`` names the key that encrypts everything personal from
+    it; destroying that key erases the person's data and leaves every proof valid."""
 
     TYPE: ClassVar[str] = "connection.registered.v1"
     connection_id: str
@@ -94,7 +95,8 @@ class ContractPublished(Struct, frozen=True, kw_only=True):
 class ProcedureDeployed(Struct, frozen=True, kw_only=True):
     """A procedure version came into force for everything it consumes, judged by a contract version.
 
-    ``channels`` restricts a signal procedure to these channels, in this order (a coherence pair); empty means every channel of a dataset.
+    ``channels`` restricts a signal procedure to these channels, in this order (a coherence pair); empty means
+    every channel of a dataset.
     """
 
     TYPE: ClassVar[str] = "procedure.deployed.v1"
@@ -111,8 +113,8 @@ class ProcedureDeployed(Struct, frozen=True, kw_only=True):
 class BatchIngested(Struct, frozen=True, kw_only=True):
     """Raw bytes arrived and are safe.  ``kind`` is ``samples`` or a payload kind (``oura.sleep``).
 
-    ``digest`` names the stored bytes: the upload itself, or its ciphertext when ``is_encrypted``.  ``sequence`` is the sender's own
-    running number, if it has one.
+    ``digest`` names the stored bytes: the upload itself, or its ciphertext when ``is_encrypted``.
+    ``sequence`` is the sender's own running number, if it has one.
     """
 
     TYPE: ClassVar[str] = "batch.ingested.v1"
@@ -128,7 +130,8 @@ class BatchIngested(Struct, frozen=True, kw_only=True):
     sequence: int | None = None
     provider_event_time_ns: int | None = None
     format_options: dict[str, Any] = {}
-    """How the file is to be read, where it does not say so itself (channel names, units); part of what was promised at ingest."""
+    """How the file is to be read, where it does not say so itself (channel names, units); part of what was
+    promised at ingest."""
 
 
 class DatasetChannel(Struct, frozen=True, kw_only=True):
@@ -145,7 +148,8 @@ class DatasetChannel(Struct, frozen=True, kw_only=True):
 
 
 class DatasetDerived(Struct, frozen=True, kw_only=True):
-    """A batch was turned into its canonical form; ``object_digest`` names the file in the vault, ``digest`` the canonical content."""
+    """A batch was turned into its canonical form; ``object_digest`` names the file in the vault, ``digest``
+    the canonical content."""
 
     TYPE: ClassVar[str] = "dataset.derived.v1"
     batch_id: str
@@ -215,9 +219,10 @@ class ArtifactReference(Struct, frozen=True, kw_only=True):
 class GateTrack(Struct, frozen=True, kw_only=True):
     """What one gate said: per window and for the run.
 
-    ``outcomes`` has one letter per window (``p`` pass, ``b`` borderline, ``f`` fail, ``a`` abstain); ``margins`` are in 0..1 (1 at the
-    pass limit plus guard band or better, 0 at the fail limit or worse), ``None`` where the gate abstained; ``reasons`` per window.
-    ``value`` is the metric in the window that decided, ``window`` its position.
+    ``outcomes`` has one letter per window (``p`` pass, ``b`` borderline, ``f`` fail, ``a`` abstain);
+    ``margins`` are in 0..1 (1 at the pass limit plus guard band or better, 0 at the fail limit or worse),
+    ``None`` where the gate abstained; ``reasons`` per window. ``value`` is the metric in the window that
+    decided, ``window`` its position.
     """
 
     gate_id: str
@@ -235,7 +240,8 @@ class GateTrack(Struct, frozen=True, kw_only=True):
 
 
 class NumericEnvironment(Struct, frozen=True, kw_only=True):
-    """The settings and versions that can change bits of a numeric result, read back after import, not assumed."""
+    """The settings and versions that can change bits of a numeric result, read back after import, not
+    assumed."""
 
     class_digest: Digest
     facts: dict[str, str]
@@ -244,7 +250,8 @@ class NumericEnvironment(Struct, frozen=True, kw_only=True):
 class RunGatesDecided(Struct, frozen=True, kw_only=True):
     """A run ended: what was measured in every window, what the gates said, what it may be presented as.
 
-    ``window_scores`` is the validity of each window, the minimum of the margins of required gates (``None`` where one abstained).
+    ``window_scores`` is the validity of each window, the minimum of the margins of required gates (``None``
+    where one abstained).
     """
 
     TYPE: ClassVar[str] = "run.gates_decided.v1"
@@ -258,20 +265,25 @@ class RunGatesDecided(Struct, frozen=True, kw_only=True):
     artifacts: tuple[ArtifactReference, ...]
     environment: NumericEnvironment
     revisions: tuple[RecordRevision, ...] = ()
+    known_revisions: tuple[RecordRevision, ...] = ()
+    """The newest revisions of the same records that were in force when this was decided; a replay judges
+    against these."""
     failure: str = ""
     """Why the procedure produced nothing, when it failed; the run still gets its receipt."""
 
 
 class ReceiptIssued(Struct, frozen=True, kw_only=True):
-    """A receipt was signed.  The body *is* the DSSE envelope, so that the entry commits to exactly what is handed out."""
+    """A receipt was signed.  The body *is* the DSSE envelope, so that the entry commits to exactly what is
+    handed out."""
 
     TYPE: ClassVar[str] = "receipt.issued.v1"
     envelope: bytes
 
 
 class ReceiptReplayed(Struct, frozen=True, kw_only=True):
-    """Somebody ran a receipt again.  ``result`` is ``reproduced`` (same bytes), ``reproduced-quantised`` (same numbers after rounding, in
-    another numeric environment) or ``diverged``; ``first_difference`` says where."""
+    """Somebody ran a receipt again.  ``result`` is ``reproduced`` (same bytes), ``reproduced-quantised``
+    (same numbers after rounding, in another numeric environment) or ``diverged``; ``first_difference`` says
+    where."""
 
     TYPE: ClassVar[str] = "receipt.replayed.v1"
     receipt_id: str
@@ -301,8 +313,8 @@ Event: TypeAlias = (
 
 
 class Recorded(Struct, frozen=True, kw_only=True):
-    """An event with its place in the ledger; ``subject`` is what it is about, as ``kind/id``; ``causation`` are the indices of the
-    events that led to it."""
+    """An event with its place in the ledger; ``subject`` is what it is about, as ``kind/id``; ``causation``
+    are the indices of the events that led to it."""
 
     index: int
     recorded_at_ns: int

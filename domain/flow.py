@@ -10,32 +10,39 @@
                                                                             ▼
                                                   run.gates_decided + receipt.issued (+ batch.quarantined)
 
-``next_commands`` is pure, and it is the only place that knows this order.  Workers execute what it says; after a crash they read the
-ledger again, fold ``pending`` over it, and go on where it stopped, because a command that was carried out is answered by its event.
+``next_commands`` is pure, and it is the only place that knows this order.  Workers execute what it says.  A
+command stays pending until the event that answers it is recorded, so after a crash the fold over the ledger
+knows exactly what is left to do.
 """
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
 from msgspec import Struct
 
-from domain.events import BatchIngested, BatchQuarantined, DatasetDerived, Recorded, RunGatesDecided, RunStarted
-from domain.state import Deployment, Source, State, deployment_key
+from domain.events import (
+    BatchIngested,
+    BatchQuarantined,
+    DatasetDerived,
+    Recorded,
+    RunGatesDecided,
+    RunStarted,
+)
+from domain.state import Deployment, Source, State
 
 
 class DeriveDataset(Struct, frozen=True):
-    """Turn the batch recorded at ``batch_index`` into its canonical form, or quarantine it."""
+    """Turn a batch into its canonical form, or quarantine it."""
 
     batch_id: str
     batch_index: int
 
 
 class StartRun(Struct, frozen=True):
-    """Start a run of the deployment on these datasets (ledger indices of their ``dataset.derived`` events)."""
+    """Start a run of a deployment on these datasets (ledger indices of their ``dataset.derived`` events)."""
 
-    deployment: str
-    source_id: str
+    deployment_index: int
     dataset_indices: tuple[int, ...]
     supersedes: str = ""
 
@@ -44,6 +51,7 @@ class ExecuteRun(Struct, frozen=True):
     """Carry out a started run, decide its gates and issue its receipt."""
 
     run_id: str
+    started_index: int
 
 
 Command: TypeAlias = DeriveDataset | StartRun | ExecuteRun
@@ -56,48 +64,66 @@ def next_commands(state: State, recorded: Recorded) -> tuple[Command, ...]:
             return (DeriveDataset(event.batch_id, recorded.index),)
         case DatasetDerived() as event:
             source = state.sources[event.source_id]
-            planned = (_plan(deployment, source, recorded.index, event) for deployment in state.deployments.values())
-            return tuple(sorted((command for command in planned if command), key=lambda command: command.deployment))
+            planned = (
+                _plan(deployment, source, recorded.index, event) for deployment in state.deployments.values()
+            )
+            return tuple(command for command in planned if command)
         case RunStarted() as event:
-            return (ExecuteRun(event.run_id),)
+            return (ExecuteRun(event.run_id, recorded.index),)
         case _:
             return ()
 
 
-def answers(recorded: Recorded, command: Command) -> bool:
-    """Whether ``recorded`` is the fact that ``command`` asked for."""
-    match command, recorded.event:
-        case DeriveDataset(), DatasetDerived() | BatchQuarantined() as event:
-            return event.batch_id == command.batch_id
-        case StartRun(), RunStarted() as event:
-            return tuple(sorted(dataset.index for dataset in event.datasets)) == tuple(
-                sorted(command.dataset_indices)
-            ) and command.deployment.split(",")[0] == event.procedure
-        case ExecuteRun(), RunGatesDecided() as event:
-            return event.run_id == command.run_id
+def command_key(command: Command) -> str:
+    """The name of a command; ``answered_key`` of the event that carries it out is the same."""
+    match command:
+        case DeriveDataset():
+            return f"derive/{command.batch_id}"
+        case StartRun():
+            return _start_key(command.deployment_index, command.dataset_indices)
+        case ExecuteRun():
+            return f"execute/{command.run_id}"
         case _:
-            return False
+            assert_never(command)
+
+
+def answered_key(recorded: Recorded) -> str:
+    """The name of the command that ``recorded`` carries out; empty when it answers none."""
+    match recorded.event:
+        case DatasetDerived() as event:
+            return f"derive/{event.batch_id}"
+        case BatchQuarantined(stage="parse") as event:
+            return f"derive/{event.batch_id}"
+        case RunStarted() as event:
+            return _start_key(event.deployment_index, tuple(dataset.index for dataset in event.datasets))
+        case RunGatesDecided() as event:
+            return f"execute/{event.run_id}"
+        case _:
+            return ""
+
+
+def _start_key(deployment_index: int, dataset_indices: tuple[int, ...]) -> str:
+    return f"start/{deployment_index}/{','.join(map(str, dataset_indices))}"
 
 
 def _plan(deployment: Deployment, source: Source, index: int, dataset: DatasetDerived) -> StartRun | None:
     """The run that ``deployment`` starts because of this dataset, if it has all it needs now."""
     if deployment.event.consumes != dataset.kind:
         return None
-    name = deployment_key(deployment.event)
-    wanted = deployment.event.channels
-    if not wanted:
-        return StartRun(name, source.source_id, (index,))
+    if not deployment.event.channels:
+        return StartRun(deployment.index, (index,))
     chosen: set[int] = set()
-    for channel in wanted:
+    for channel in deployment.event.channels:
         found = _newest_overlapping(source, channel, dataset)
         if found is None:
             return None
         chosen.add(found)
-    return StartRun(name, source.source_id, tuple(sorted(chosen))) if index in chosen else None
+    return StartRun(deployment.index, tuple(sorted(chosen))) if index in chosen else None
 
 
 def _newest_overlapping(source: Source, channel: str, dataset: DatasetDerived) -> int | None:
-    """Index of the newest dataset of the source that holds ``channel`` over a time that overlaps ``dataset``."""
+    """Index of the newest dataset of the source that holds ``channel`` over a time that overlaps
+    ``dataset``."""
     start_ns = min(part.start_ns for part in dataset.channels)
     end_ns = max(part.end_ns for part in dataset.channels)
     for index, other in reversed(source.datasets):

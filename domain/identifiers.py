@@ -21,7 +21,8 @@ _IDENTIFIER = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 
 
 def parse_identifier(text: str, field: str) -> str:
-    """Return ``text`` if it is an identifier: 1-64 of ``a-z 0-9 . _ -``, starting and ending alphanumeric, no ``..``.
+    """Return ``text`` if it is an identifier: 1-64 of ``a-z 0-9 . _ -``, starting and ending alphanumeric, no
+    ``..``.
 
     Raises: MalformedError naming ``field``.
     """

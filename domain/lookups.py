@@ -13,8 +13,8 @@ from domain.events import (
 
 
 def unique_key(event: Event) -> str:
-    """The name of the fact itself: a second event with the same name is the same fact again, and is not appended.  Empty when an event
-    may repeat."""
+    """The name of the fact itself: a second event with the same name is the same fact again, and is not
+    appended.  Empty when an event may repeat."""
     match event:
         case BatchIngested():
             return f"batch/{event.source_id}/{event.kind}/{event.digest}"

@@ -1,7 +1,7 @@
 """Metrics: the numbers that gates look at, one value per window.
 
-Metrics are stored by column (one track per metric, one value per window), because a run has few metrics and many windows and
-every event, receipt and telemetry row is built from these columns.
+Metrics are stored by column (one track per metric, one value per window), because a run has few metrics and
+many windows and every event, receipt and telemetry row is built from these columns.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ WINDOWS_MAX = 1_440
 class Window(Struct, frozen=True, kw_only=True):
     """A slice of a dataset: ``[start_ns, end_ns)`` in Unix nanoseconds.
 
-    ``None`` where the instants themselves are personal data (a night's sleep): such a window is known by its position only,
-    because the ledger holds no personal data in clear.
+    ``None`` where the instants themselves are personal data (a night's sleep): such a window is known by its
+    position only, because the ledger holds no personal data in clear.
     """
 
     start_ns: int | None
@@ -29,15 +29,18 @@ class Window(Struct, frozen=True, kw_only=True):
         if (self.start_ns is None) != (self.end_ns is None):
             raise InvalidError("a window has both ends or neither", field="window")
         if self.start_ns is not None and self.end_ns is not None and self.end_ns <= self.start_ns:
-            raise InvalidError("a window ends after it starts", field="window", actual=f"{self.start_ns}..{self.end_ns}")
+            raise InvalidError(
+                "a window ends after it starts", field="window", actual=f"{self.start_ns}..{self.end_ns}"
+            )
 
 
 class MetricTrack(Struct, frozen=True, kw_only=True):
     """One metric over all windows of a run.
 
-    ``values[i]`` is the quantised value in window ``i`` in ``unit`` (UCUM-like: ``ppm``, ``s``, ``1``, ``%``), or ``None`` where it
-    could not be measured, and then ``reasons[i]`` says why.  ``guard_bands`` is empty or holds, per window, the half-width in the
-    same unit within which the value's own uncertainty could move it over a limit (ILAC-G8:09/2019).
+    ``values[i]`` is the quantised value in window ``i`` in ``unit`` (UCUM-like: ``ppm``, ``s``, ``1``,
+    ``%``), or ``None`` where it could not be measured, and then ``reasons[i]`` says why.  ``guard_bands`` is
+    empty or holds, per window, the half-width in the same unit within which the value's own uncertainty could
+    move it over a limit (ILAC-G8:09/2019).
     """
 
     name: str
@@ -49,9 +52,19 @@ class MetricTrack(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         count = len(self.values)
         if count > WINDOWS_MAX:
-            raise InvalidError("too many windows in one run", field=self.name, expected=f"<= {WINDOWS_MAX}", actual=str(count))
+            raise InvalidError(
+                "too many windows in one run",
+                field=self.name,
+                expected=f"<= {WINDOWS_MAX}",
+                actual=str(count),
+            )
         for field, items in (("reasons", self.reasons), ("guard_bands", self.guard_bands)):
             if items and len(items) != count:
-                raise InvalidError(f"{field} do not match the values", field=self.name, expected=str(count), actual=str(len(items)))
+                raise InvalidError(
+                    f"{field} do not match the values",
+                    field=self.name,
+                    expected=str(count),
+                    actual=str(len(items)),
+                )
         if None in self.values and not self.reasons:
             raise InvalidError("a missing value needs its reason", field=self.name)

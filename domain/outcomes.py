@@ -1,7 +1,7 @@
 """Outcomes of gates, verdicts of runs, and the reasons both carry.
 
-Precedence is ``fail > abstain (of a required gate) > borderline > pass``: a check that could not be made is never overwritten
-by one that passed.
+Precedence is ``fail > abstain (of a required gate) > borderline > pass``: a check that could not be made is
+never overwritten by one that passed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ class Outcome(enum.StrEnum):
 class Reason(enum.StrEnum):
     """Why a gate did not simply pass.
 
-    The first block follows the names of LwM2M object 509 (quality reason codes 0-15), the second is ours (vendor range 128+).
+    The first block follows the names of LwM2M object 509 (quality reason codes 0-15), the second is ours
+    (vendor range 128+).
     """
 
     NONE = "none"
@@ -66,5 +67,6 @@ _RANK = {Outcome.PASS: 0, Outcome.BORDERLINE: 1, Outcome.ABSTAIN: 2, Outcome.FAI
 
 
 def worst(outcomes: Iterable[Outcome]) -> Outcome:
-    """The outcome that outranks the others; ``PASS`` of nothing would be a claim, so nothing is ``ABSTAIN``."""
+    """The outcome that outranks the others; ``PASS`` of nothing would be a claim, so nothing is
+    ``ABSTAIN``."""
     return max(outcomes, key=_RANK.__getitem__, default=Outcome.ABSTAIN)

@@ -1,7 +1,8 @@
 """State: what decisions need to know, folded from events.
 
-Only registries live here (sources, calibrations, contracts, deployments, the newest datasets of a source, the newest revision of a
-record), never runs.  ``evolve`` is pure: it returns a new state and shares what did not change.
+Only registries live here (sources, calibrations, contracts, deployments, the newest datasets of a source, the
+newest revision of a record), never runs.  ``evolve`` is pure: it returns a new state and shares what did not
+change.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from domain.events import (
     RunGatesDecided,
     RunStarted,
 )
+from domain.health.revisions import current_after
 from domain.procedures.procedure import RecordRevision
 
 K = TypeVar("K")
@@ -35,7 +37,8 @@ DATASETS_PER_SOURCE_MAX = 32
 
 
 class Source(Struct, frozen=True, kw_only=True):
-    """A device or connection with what is in force for it; ``*_index`` are ledger indices of the events that said so."""
+    """A device or connection with what is in force for it; ``*_index`` are ledger indices of the events that
+    said so."""
 
     source_id: str
     index: int
@@ -114,7 +117,9 @@ def evolve(state: State, recorded: Recorded) -> State:
             datasets = (*source.datasets, (index, event))[-DATASETS_PER_SOURCE_MAX:]
             return _with_source(state, replace(source, datasets=datasets))
         case RunStarted():
-            return replace(state, open_runs=_put(state.open_runs, event.run_id, OpenRun(index=index, event=event)))
+            return replace(
+                state, open_runs=_put(state.open_runs, event.run_id, OpenRun(index=index, event=event))
+            )
         case RunGatesDecided():
             return _decided(state, event)
         case _:
@@ -128,7 +133,7 @@ def _decided(state: State, event: RunGatesDecided) -> State:
     if run is None or not event.revisions or not event.is_presentable:
         return state
     source = state.sources[run.event.source_id]
-    revisions = source.revisions | {revision.record_key: revision for revision in event.revisions}
+    revisions = source.revisions | current_after(source.revisions, event.revisions)
     return _with_source(state, replace(source, revisions=revisions))
 
 

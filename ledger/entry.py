@@ -14,16 +14,16 @@ An entry is eleven lines of UTF-8, each ended by a line feed::
     <payload digest>    SHA-256 of the body, 64 lower-case hex digits
     <previous>          leaf hash of the entry before, 64 lower-case hex digits; 64 zeros at index 0
 
-No field is empty or holds a control character, so nothing can be moved between fields.  The leaf hash is SHA-256(0x00 || entry)
-(RFC 6962 §2.1).  The event id is not in the entry: it *is* the first 16 bytes of the leaf hash with the version and variant bits of a
-UUID of version 8 (RFC 9562 §5.8), which makes a retried append idempotent.  The store's own positions are never hashed.
+No field is empty or holds a control character, so nothing can be moved between fields.  The leaf hash is
+SHA-256(0x00 || entry) (RFC 6962 §2.1).  The event id is not in the entry: it *is* the first 16 bytes of the
+leaf hash with the version and variant bits of a UUID of version 8 (RFC 9562 §5.8), which makes a retried
+append idempotent.  The store's own positions are never hashed.
 """
 
 from __future__ import annotations
 
 import re
 from itertools import pairwise
-from uuid import UUID
 
 from msgspec import Struct
 
@@ -66,13 +66,17 @@ def format_entry(entry: Entry) -> bytes:
     for field in ("origin", "actor", "subject"):
         check_field(getattr(entry, field), field)
     if not _TYPE.fullmatch(entry.event_type):
-        raise InvalidError("not an event type", field="event_type", expected="words.with_dots.v1", actual=entry.event_type)
+        raise InvalidError(
+            "not an event type", field="event_type", expected="words.with_dots.v1", actual=entry.event_type
+        )
     for field in ("payload_sha256", "previous"):
         if not _HEX.fullmatch(getattr(entry, field)):
             raise InvalidError("not a SHA-256 in hex", field=field, actual=getattr(entry, field))
     for field in ("index", "recorded_at_ns", "payload_size"):
         if not 0 <= getattr(entry, field) < 1 << 63:
-            raise InvalidError("not a count", field=field, expected="0 to 2^63-1", actual=str(getattr(entry, field)))
+            raise InvalidError(
+                "not a count", field=field, expected="0 to 2^63-1", actual=str(getattr(entry, field))
+            )
     _check_causation(entry.causation, entry.index)
     return entry_bytes(
         entry_head(entry.origin, entry.index, entry.event_type, entry.recorded_at_ns),
@@ -103,7 +107,9 @@ def entry_bytes(
 def parse_entry(data: bytes) -> Entry:
     """Read an entry, refusing every other spelling.  Raises: MalformedEntryError."""
     if len(data) > ENTRY_BYTES_MAX:
-        raise MalformedEntryError("entry too long", expected=f"<= {ENTRY_BYTES_MAX} bytes", actual=str(len(data)))
+        raise MalformedEntryError(
+            "entry too long", expected=f"<= {ENTRY_BYTES_MAX} bytes", actual=str(len(data))
+        )
     try:
         lines = data.decode("utf-8").split("\n")
     except UnicodeDecodeError as error:
@@ -111,7 +117,9 @@ def parse_entry(data: bytes) -> Entry:
     if len(lines) != 12 or lines[11]:
         raise MalformedEntryError("an entry has eleven lines", actual=f"{len(lines) - 1} lines")
     if lines[0] != FORMAT:
-        raise MalformedEntryError("not an entry of this version", field="format", expected=FORMAT, actual=lines[0][:40])
+        raise MalformedEntryError(
+            "not an entry of this version", field="format", expected=FORMAT, actual=lines[0][:40]
+        )
     if not _TYPE.fullmatch(lines[3]):
         raise MalformedEntryError("not an event type", field="event type", actual=lines[3][:80])
     for field, line in (("payload digest", lines[9]), ("previous", lines[10])):
@@ -121,10 +129,14 @@ def parse_entry(data: bytes) -> Entry:
         for field, line in (("origin", lines[1]), ("actor", lines[5]), ("subject", lines[6])):
             check_field(line, field)
         index = _decimal(lines[2], "index")
-        causation = () if lines[7] == "-" else tuple(_decimal(part, "causation") for part in lines[7].split(","))
+        causation = (
+            () if lines[7] == "-" else tuple(_decimal(part, "causation") for part in lines[7].split(","))
+        )
         _check_causation(causation, index)
     except (InvalidError, LimitError) as error:
-        raise MalformedEntryError(error.what, field=error.field, expected=error.expected, actual=error.actual) from error
+        raise MalformedEntryError(
+            error.what, field=error.field, expected=error.expected, actual=error.actual
+        ) from error
     return Entry(
         origin=lines[1],
         index=index,
@@ -139,11 +151,13 @@ def parse_entry(data: bytes) -> Entry:
     )
 
 
-def event_id(leaf_hash: bytes) -> UUID:
-    """The event id that belongs to an entry with this leaf hash."""
-    number = int.from_bytes(leaf_hash[:16], "big")
-    number = number & ~(0xF << 76) | 8 << 76  # version 8
-    return UUID(int=number & ~(0x3 << 62) | 0x2 << 62)  # variant 10
+def event_id(leaf_hash: bytes) -> bytes:
+    """The 16 bytes of the event id that belongs to an entry with this leaf hash: a UUID of version 8, variant
+    10."""
+    raw = bytearray(leaf_hash[:16])
+    raw[6] = 0x80 | raw[6] & 0x0F
+    raw[8] = 0x80 | raw[8] & 0x3F
+    return bytes(raw)
 
 
 def format_causation(causation: tuple[int, ...]) -> str:
@@ -165,9 +179,15 @@ def check_field(text: str, field: str) -> str:
 
 def _check_causation(causation: tuple[int, ...], index: int) -> None:
     if len(causation) > CAUSATION_MAX:
-        raise LimitError("too many causes", field="causation", expected=f"<= {CAUSATION_MAX}", actual=str(len(causation)))
+        raise LimitError(
+            "too many causes", field="causation", expected=f"<= {CAUSATION_MAX}", actual=str(len(causation))
+        )
     if causation and (causation[-1] >= index or any(a >= b for a, b in pairwise(causation))):
-        raise InvalidError("causes are earlier entries, ascending", field="causation", actual=format_causation(causation)[:80])
+        raise InvalidError(
+            "causes are earlier entries, ascending",
+            field="causation",
+            actual=format_causation(causation)[:80],
+        )
 
 
 def _decimal(text: str, field: str) -> int:

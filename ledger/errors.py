@@ -26,7 +26,11 @@ class UnknownObjectError(UnknownError):
     """The vault has no object of this digest."""
 
     def __init__(self, digest: Digest) -> None:
-        super().__init__("missing from the vault", field=digest, remedy="Restore the vault from a backup; the ledger names it.")
+        super().__init__(
+            "missing from the vault",
+            field=digest,
+            remedy="Restore the vault from a backup; the ledger names it.",
+        )
         self.digest = digest
 
 
@@ -35,7 +39,10 @@ class CorruptObjectError(InvalidError):
 
     def __init__(self, digest: Digest, actual: Digest) -> None:
         super().__init__(
-            "vault object was changed", expected=digest, actual=actual, remedy="Restore this object from a backup."
+            "vault object was changed",
+            expected=digest,
+            actual=actual,
+            remedy="Restore this object from a backup.",
         )
         self.digest = digest
         self.actual_digest = actual
@@ -46,7 +53,9 @@ class UnknownSubjectKeyError(UnknownError):
 
     def __init__(self, subject_key_id: str, *, is_destroyed: bool) -> None:
         super().__init__(
-            "the subject's key was destroyed; its data is shredded" if is_destroyed else "no such subject key",
+            "the subject's key was destroyed; its data is shredded"
+            if is_destroyed
+            else "no such subject key",
             field=subject_key_id,
         )
         self.subject_key_id = subject_key_id

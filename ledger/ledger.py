@@ -1,11 +1,12 @@
 """The ledger of one tenant: it decides, chains, seals and appends, and answers with proof.
 
-Life of an event: a caller proposes it → the writer gives it the next index, chains its entry to the one before and adds its leaf to the
-Merkle tree → one checkpoint over the whole tree is signed (the seal) → entries, bodies and seal are stored in one atomic append →
-only then is the caller answered.  Callers that wait at the same time share one append (group commit).
+Life of an event: a caller proposes it → the writer gives it the next index, chains its entry to the one
+before and adds its leaf to the Merkle tree → one checkpoint over the whole tree is signed (the seal) →
+entries, bodies and seal are stored in one atomic append → only then is the caller answered.  Callers that
+wait at the same time share one append (group commit).
 
-What a crash leaves behind: before the append, nothing; after it, a sealed ledger whose derived index is behind and catches up on the next
-opening.  The recovery path is the opening path.
+What a crash leaves behind: before the append, nothing; after it, a sealed ledger whose derived index is
+behind and catches up on the next opening.  The recovery path is the opening path.
 """
 
 from __future__ import annotations
@@ -17,15 +18,16 @@ from itertools import pairwise
 
 from msgspec import Struct
 
-from domain.errors import InvalidError, LimitError, TallystickError, UnknownError
-from domain.event_codec import decode_event, encode_event
+from domain.errors import InvalidError, LimitError, TallystickError
+from domain.event_codec import encode_event
 from domain.events import Event, KeyCreated, LedgerOpened, Recorded
+from domain.flow import Command, answered_key, command_key, next_commands
 from domain.lookups import lookup_names, unique_key
 from domain.state import State, evolve
 from ledger.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from ledger.entry import (
-    PREVIOUS_OF_FIRST,
     CAUSATION_MAX,
+    PREVIOUS_OF_FIRST,
     check_field,
     entry_bytes,
     entry_head,
@@ -34,9 +36,12 @@ from ledger.entry import (
     parse_entry,
 )
 from ledger.errors import LedgerConflictError
-from ledger.merkle import Frontier, leaf_hash
+from ledger.merkle import HASH_BYTES, Frontier, UnknownLeafError, leaf_hash
 from ledger.notes import VerifierKey, format_verifier_key
 from ledger.ports import APPEND_EVENTS_MAX, PAYLOAD_BYTES_MAX, Clock, EventLog, LedgerIndex, Record, Signer
+from ledger.recorded import record_at, recorded_of
+from ledger.tiles import Tile, prove_consistency, prove_inclusion
+from ledger.tlog_proof import TlogProof
 
 FORMAT_VERSION = 1
 # Body bytes in one atomic append, below EventStoreDB's 1 MiB with its entries and seal.
@@ -56,7 +61,8 @@ class Proposal(Struct, frozen=True, kw_only=True):
 
 
 Decide = Callable[[State], Sequence[Proposal]]
-"""A pure decision: from the state to the events that follow from it.  It may be called again after a conflict."""
+"""A pure decision: from the state to the events that follow from it.  It may be called again after a
+conflict."""
 
 
 def ledger_name(tenant: str) -> str:
@@ -82,6 +88,8 @@ class Ledger:
         self._previous = PREVIOUS_OF_FIRST
         self._time_ns = 0
         self._seal = b""
+        self._pending: dict[str, Command] = {}
+        self._grown = asyncio.Event()
         self._waiting: list[_Waiting] = []
         self._wake = asyncio.Event()
         self._catch_up_lock = asyncio.Lock()
@@ -115,6 +123,17 @@ class Ledger:
         return self._state.size
 
     @property
+    def pending(self) -> tuple[Command, ...]:
+        """What the flow asks for next, oldest first; nothing is forgotten over a crash."""
+        return tuple(self._pending.values())
+
+    @property
+    def grown(self) -> asyncio.Event:
+        """An event that is set when the ledger next grows; take it before looking, so that no growth is
+        missed."""
+        return self._grown
+
+    @property
     def checkpoint(self) -> bytes:
         """The newest seal: a signed note over ``size`` leaves."""
         return self._seal
@@ -127,8 +146,9 @@ class Ledger:
     async def append(self, decide: Decide) -> tuple[Recorded, ...]:
         """Decide and append; returns once the events are durable and sealed.
 
-        A proposed event whose ``unique_key`` is already in the ledger is not appended again: the entry that is there is returned in
-        its place.  Raises: whatever ``decide`` raises; LedgerConflictError after ``CONFLICTS_MAX`` lost races; LimitError.
+        A proposed event whose ``unique_key`` is already in the ledger is not appended again: the entry that
+        is there is returned in its place.  Raises: whatever ``decide`` raises; LedgerConflictError after
+        ``CONFLICTS_MAX`` lost races; LimitError.
         """
         if self._writer is None or self._writer.done():
             raise InvalidError("the ledger is closed", field=self.name)
@@ -147,10 +167,28 @@ class Ledger:
 
     async def get(self, index: int) -> tuple[Record, Recorded]:
         """One record and its event.  Raises: UnknownError beyond the end."""
-        records = await self.log.read(self.name, index, 1) if 0 <= index < 1 << 63 else []
-        if not records or records[0].index != index:
-            raise UnknownError("no such entry", field="index", actual=str(index), expected=f"0 to {self.size - 1}")
-        return records[0], recorded_of(records[0])
+        record = await record_at(self.log, self.name, index)
+        return record, recorded_of(record)
+
+    def prove(self, index: int) -> TlogProof:
+        """Proof that the entry at ``index`` is in the tree under the newest seal.  Raises:
+        UnknownLeafError."""
+        path = prove_inclusion(self.tile, index, self.size)
+        return TlogProof(index=index, path=tuple(path), checkpoint=self._seal)
+
+    def prove_growth(self, size_old: int) -> list[bytes]:
+        """Consistency path from an earlier size (> 0) to the current one.  Raises: UnknownLeafError."""
+        return prove_consistency(self.tile, size_old, self.size)
+
+    def tile(self, tile: Tile) -> bytes:
+        """A Merkle tile's bytes, at least ``tile.width`` hashes of it.  Raises: UnknownLeafError beyond the
+        right edge."""
+        hashes = self.index.tile_hashes(tile.level, tile.number)
+        if hashes is None or len(hashes) < tile.width * HASH_BYTES:
+            raise UnknownLeafError(
+                "no such tile yet", field="tile", actual=f"{tile.level}/{tile.number} width {tile.width}"
+            )
+        return hashes[: tile.width * HASH_BYTES]
 
     async def catch_up(self) -> None:
         """See what other processes have appended."""
@@ -165,7 +203,8 @@ class Ledger:
             self._writer.cancel()
             await asyncio.gather(self._writer, return_exceptions=True)
 
-    # -- opening ------------------------------------------------------------------------------------------------------
+    # -- opening
+    # ------------------------------------------------------------------------------------------------------
 
     async def _load(self) -> None:
         size = await self.log.size(self.name)
@@ -178,7 +217,9 @@ class Ledger:
         while start < frontier.size:
             records = await self.log.read(self.name, start, min(READ_BATCH, frontier.size - start))
             if not records:
-                raise InvalidError("the log ends early", field=self.name, expected=str(frontier.size), actual=str(start))
+                raise InvalidError(
+                    "the log ends early", field=self.name, expected=str(frontier.size), actual=str(start)
+                )
             for record in records:
                 self._fold(record)
             start += len(records)
@@ -210,7 +251,8 @@ class Ledger:
                 remedy="Point the key setting at the key store that belongs to this ledger.",
             )
 
-    # -- reading what is stored ---------------------------------------------------------------------------------------
+    # -- reading what is stored
+    # ---------------------------------------------------------------------------------------
 
     async def _read_new(self) -> None:
         while records := await self.log.read(self.name, self.size, READ_BATCH):
@@ -233,6 +275,7 @@ class Ledger:
             names = [self._fold(record) for record in records]
             self._frontier, self._previous = frontier, previous
             self.index.advance(records, leaves, names)
+            self._announce()
 
     def _check_link(self, record: Record, previous: str) -> None:
         entry = parse_entry(record.entry)
@@ -255,9 +298,21 @@ class Ledger:
         self._time_ns = recorded.recorded_at_ns
         if record.seal:
             self._seal = record.seal
+        self._settle(answered_key(recorded), next_commands(self._state, recorded))
         return lookup_names(recorded.event, recorded.subject)
 
-    # -- writing ------------------------------------------------------------------------------------------------------
+    def _settle(self, answered: str, commands: Sequence[Command]) -> None:
+        if answered:
+            self._pending.pop(answered, None)
+        for command in commands:
+            self._pending[command_key(command)] = command
+
+    def _announce(self) -> None:
+        grown, self._grown = self._grown, asyncio.Event()
+        grown.set()
+
+    # -- writing
+    # ------------------------------------------------------------------------------------------------------
 
     async def _write(self) -> None:
         while True:
@@ -281,9 +336,7 @@ class Ledger:
             draft = _Draft(self)
             taken = 0
             for waiting in batch:
-                if waiting.future.cancelled():
-                    taken += 1
-                elif draft.add(waiting):
+                if waiting.future.cancelled() or draft.add(waiting):
                     taken += 1
                 else:
                     break
@@ -308,6 +361,9 @@ class Ledger:
             self._frontier, self._previous = draft.frontier, draft.previous
             self._time_ns, self._seal = draft.time_ns, records[-1].seal
             self.index.advance(records, draft.leaves, draft.names)
+            for answered, commands in draft.consequences:
+                self._settle(answered, commands)
+            self._announce()
 
 
 class _Waiting:
@@ -330,6 +386,7 @@ class _Draft:
         self.records: list[Record] = []
         self.leaves: list[bytes] = []
         self.names: list[tuple[str, ...]] = []
+        self.consequences: list[tuple[str, tuple[Command, ...]]] = []
         self._byte_count = 0
         self._known: dict[str, Recorded] = {}
         self._answers: list[tuple[asyncio.Future[tuple[Recorded, ...]], list[Recorded | int]]] = []
@@ -343,7 +400,9 @@ class _Draft:
             byte_count = sum(len(body) + 1_024 for body in bodies)
             for body in bodies:
                 if len(body) > PAYLOAD_BYTES_MAX:
-                    raise LimitError("event too large", expected=f"<= {PAYLOAD_BYTES_MAX} bytes", actual=str(len(body)))
+                    raise LimitError(
+                        "event too large", expected=f"<= {PAYLOAD_BYTES_MAX} bytes", actual=str(len(body))
+                    )
             if len(proposals) > APPEND_EVENTS_MAX or byte_count > APPEND_BYTES_MAX:
                 raise LimitError(
                     "too much for one atomic append",
@@ -369,7 +428,9 @@ class _Draft:
 
     def sealed(self, signer: Signer) -> list[Record]:
         """The records with the seal on the last."""
-        checkpoint = Checkpoint(origin=self._ledger.origin, size=self.frontier.size, root=self.frontier.root())
+        checkpoint = Checkpoint(
+            origin=self._ledger.origin, size=self.frontier.size, root=self.frontier.root()
+        )
         last = self.records[-1]
         sealed = Record(
             index=last.index,
@@ -405,7 +466,9 @@ class _Draft:
                 return found
         index = self.state.size
         if proposal.causation and proposal.causation[-1] >= index:
-            raise InvalidError("a cause comes later than its effect", field="causation", actual=str(proposal.causation[-1]))
+            raise InvalidError(
+                "a cause comes later than its effect", field="causation", actual=str(proposal.causation[-1])
+            )
         self.time_ns = max(self.time_ns, self._ledger._clock())
         event_type = proposal.event.TYPE
         entry = entry_bytes(
@@ -434,29 +497,19 @@ class _Draft:
         )
         self.leaves.append(leaf)
         self.names.append(lookup_names(proposal.event, proposal.subject))
+        self.consequences.append((answered_key(recorded), next_commands(self.state, recorded)))
         if key:
             self._known[key] = recorded
         return recorded
-
-
-def recorded_of(record: Record) -> Recorded:
-    """The event of a stored record with its place.  Raises: MalformedError, UnknownError for a newer event type."""
-    entry = parse_entry(record.entry)
-    return Recorded(
-        index=entry.index,
-        recorded_at_ns=entry.recorded_at_ns,
-        actor=entry.actor,
-        subject=entry.subject,
-        causation=entry.causation,
-        event=decode_event(entry.event_type, record.payload),
-    )
 
 
 async def _resolve(
     ledger: Ledger, future: asyncio.Future[tuple[Recorded, ...]], answers: list[Recorded | int]
 ) -> None:
     try:
-        result = [answer if isinstance(answer, Recorded) else (await ledger.get(answer))[1] for answer in answers]
+        result = [
+            answer if isinstance(answer, Recorded) else (await ledger.get(answer))[1] for answer in answers
+        ]
     except Exception as error:
         if not future.done():
             future.set_exception(error)
@@ -470,9 +523,13 @@ def _check_proposal(proposal: Proposal, size: int) -> None:
     check_field(proposal.subject, "subject")
     causes = proposal.causation
     if len(causes) > CAUSATION_MAX or any(a >= b for a, b in pairwise(causes)):
-        raise InvalidError("causes are earlier entries, ascending", field="causation", actual=format_causation(causes)[:80])
+        raise InvalidError(
+            "causes are earlier entries, ascending", field="causation", actual=format_causation(causes)[:80]
+        )
     if causes and not 0 <= causes[0] <= causes[-1] < size + APPEND_EVENTS_MAX:
-        raise InvalidError("a cause is not in the ledger", field="causation", actual=format_causation(causes)[:80])
+        raise InvalidError(
+            "a cause is not in the ledger", field="causation", actual=format_causation(causes)[:80]
+        )
 
 
 def _as_answer(error: BaseException) -> Exception:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Protocol
-from uuid import UUID
 
 from msgspec import Struct
 
@@ -18,7 +17,8 @@ from ledger.merkle import Frontier
 
 # One upload; larger recordings are sent as several batches.
 BATCH_BYTES_MAX = 512 * 1024 * 1024
-# Events in one atomic append; bounds the memory of a group commit and stays under EventStoreDB's append limit.
+# Events in one atomic append; bounds the memory of a group commit and stays under EventStoreDB's append
+# limit.
 APPEND_EVENTS_MAX = 1_024
 # EventStoreDB refuses more than 1 MiB in one append (its default); one event with its entry stays below.
 PAYLOAD_BYTES_MAX = 900_000
@@ -30,12 +30,13 @@ Clock = Callable[[], int]
 class Record(Struct, frozen=True, kw_only=True):
     """One stored event: ``entry`` are the hashed header bytes, ``payload`` the body they commit to.
 
-    ``seal`` is the signed checkpoint over the tree of ``index + 1`` leaves, present on the last record of each atomic append and empty
-    on the others.
+    ``event_id`` are the 16 bytes of a UUID (``ledger.entry.event_id``).  ``seal`` is the signed checkpoint
+    over the tree of ``index + 1`` leaves, present on the last record of each atomic append and empty on the
+    others.
     """
 
     index: int
-    event_id: UUID
+    event_id: bytes
     event_type: str
     entry: bytes
     payload: bytes
@@ -45,14 +46,16 @@ class Record(Struct, frozen=True, kw_only=True):
 class EventLog(Protocol):
     """Ordered, append-only storage of records, one sequence per ledger name (``ledger-<tenant>``).
 
-    An adapter stores the bytes it is given and returns exactly those.  ``append`` is atomic and durable when it returns.
-    Appending records that are already stored at those positions (same event ids) succeeds without effect, because clients retry.
+    An adapter stores the bytes it is given and returns exactly those.  ``append`` is atomic and durable when
+    it returns. Appending records that are already stored at those positions (same event ids) succeeds without
+    effect, because clients retry.
     """
 
     async def append(self, ledger: str, expected_size: int, records: Sequence[Record]) -> None:
         """Append ``records`` at positions ``expected_size`` and following.
 
-        Raises: LedgerConflictError (``ledger.errors``) with the actual size when somebody else appended first; LimitError.
+        Raises: LedgerConflictError (``ledger.errors``) with the actual size when somebody else appended
+        first; LimitError.
         """
 
     async def size(self, ledger: str) -> int:
@@ -86,11 +89,14 @@ class LedgerIndex(Protocol):
     def frontier(self) -> tuple[Frontier, str]:
         """The tree up to where the index has seen, and the leaf hash (hex) of its last entry."""
 
-    def advance(self, records: Sequence[Record], leaves: Sequence[bytes], names: Sequence[Sequence[str]]) -> None:
+    def advance(
+        self, records: Sequence[Record], leaves: Sequence[bytes], names: Sequence[Sequence[str]]
+    ) -> None:
         """Take in the next records with their leaf hashes and lookup names."""
 
     def tile_hashes(self, level: int, number: int) -> bytes | None:
-        """The hashes of a Merkle tile (tlog-tiles): 8,192 bytes of a full one, fewer at the right edge, ``None`` beyond it."""
+        """The hashes of a Merkle tile (tlog-tiles): 8,192 bytes of a full one, fewer at the right edge,
+        ``None`` beyond it."""
 
     def reset(self) -> None:
         """Forget everything; it will be rebuilt from the log."""
@@ -109,7 +115,8 @@ class Vault(Protocol):
         """Store ``data``; storing it again changes nothing."""
 
     async def get(self, digest: Digest) -> bytes:
-        """The bytes.  Raises: UnknownObjectError when missing, CorruptObjectError when they no longer match (``ledger.errors``)."""
+        """The bytes.  Raises: UnknownObjectError when missing, CorruptObjectError when they no longer match
+        (``ledger.errors``)."""
 
     async def has(self, digest: Digest) -> bool:
         """Whether an object of this digest is stored (its content is not checked)."""
@@ -137,8 +144,8 @@ class KeyStore(Protocol):
         """The signing key of the ledger with this origin."""
 
     def subject_key(self, subject_key_id: str) -> bytes:
-        """64 random bytes that encrypt one subject's data (AES-256-SIV, RFC 5297).  Raises: UnknownSubjectKeyError when destroyed or
-        never made."""
+        """64 random bytes that encrypt one subject's data (AES-256-SIV, RFC 5297).  Raises:
+        UnknownSubjectKeyError when destroyed or never made."""
 
     def create_subject_key(self, subject_key_id: str) -> bytes:
         """Make the key, or return the one there is.  Raises: UnknownSubjectKeyError when it was destroyed."""
@@ -148,7 +155,8 @@ class KeyStore(Protocol):
 
 
 class ExecutorTask(Struct, frozen=True, kw_only=True):
-    """A procedure version with its inputs as bytes; ``datasets`` are dataset files as ``adapters`` store them."""
+    """A procedure version with its inputs as bytes; ``datasets`` are dataset files as ``adapters`` store
+    them."""
 
     procedure: str
     version: str
@@ -157,14 +165,16 @@ class ExecutorTask(Struct, frozen=True, kw_only=True):
     payload: bytes = b""
     calibration: CalibrationInForce | None = None
     received_at_ns: int = 0
+    provider_event_time_ns: int | None = None
     record_key_secret: bytes = b""
 
 
 class ExecutorAnswer(Struct, frozen=True, kw_only=True):
     """What came out: a result, or why there is none.
 
-    ``refusal`` is empty on success; otherwise ``refusal_kind`` is ``malformed`` (the input cannot be processed: quarantine it),
-    ``environment`` (the numeric environment is not as asked: abstain) or ``failed`` (the procedure broke or ran out of time or memory).
+    ``refusal`` is empty on success; otherwise ``refusal_kind`` is ``malformed`` (the input cannot be
+    processed: quarantine it), ``environment`` (the numeric environment is not as asked: abstain) or
+    ``failed`` (the procedure broke or ran out of time or memory).
     """
 
     environment: NumericEnvironment
@@ -176,20 +186,23 @@ class ExecutorAnswer(Struct, frozen=True, kw_only=True):
 
 
 class Executor(Protocol):
-    """Runs procedures away from the event loop, numeric ones in a child process with a pinned numeric environment."""
+    """Runs procedures away from the event loop, numeric ones in a child process with a pinned numeric
+    environment."""
 
     async def run(self, task: ExecutorTask) -> ExecutorAnswer:
         """Run one task.  Never raises for what the procedure does; that is in the answer."""
 
     async def source_digest(self, procedure: str, version: str) -> Digest:
-        """Digest over the source files that decide this procedure version's results.  Raises: UnknownError."""
+        """Digest over the source files that decide this procedure version's results.  Raises:
+        UnknownError."""
 
     async def close(self) -> None:
         """End the child processes."""
 
 
 class DerivedDataset(Struct, frozen=True, kw_only=True):
-    """A dataset as stored: ``data`` is an Arrow IPC file, ``digest`` the digest of the canonical content (not of the file)."""
+    """A dataset as stored: ``data`` is an Arrow IPC file, ``digest`` the digest of the canonical content (not
+    of the file)."""
 
     data: bytes
     digest: Digest
@@ -200,5 +213,7 @@ class DerivedDataset(Struct, frozen=True, kw_only=True):
 class DatasetFormat(Protocol):
     """Turns uploaded files into dataset files and back; implemented in ``adapters``."""
 
-    async def derive(self, data: bytes, media_type: str, file_name: str, options: dict[str, Any]) -> DerivedDataset:
+    async def derive(
+        self, data: bytes, media_type: str, file_name: str, options: dict[str, Any]
+    ) -> DerivedDataset:
         """Parse an upload.  Raises: MalformedError, InvalidError or LimitError, which quarantine it."""

@@ -1,0 +1,380 @@
+"""Audit: derive everything in a ledger again and name the first position that does not fit.
+
+1. The store's own integrity check.
+2. Every record: its entry parses, names this ledger, its index and its type, commits to its body, and is
+   chained to the one before; its event id is the one that belongs to its entry.
+3. Every seal: signed by a key the ledger says was in force, over exactly this size and this root.
+4. The last record is sealed: nothing was appended outside an atomic append.
+5. A checkpoint that was kept elsewhere is the beginning of this ledger (truncation and forks are invisible
+   from inside).
+6. Every receipt: its signature, and its statement rebuilt byte for byte from the events it names.
+7. Every object that the events name: present in the vault, with its digest.  Missing and shredded are told
+   apart from changed.
+
+Steps 2 to 5 stop at the first finding, because what follows a broken link proves nothing; steps 6 and 7
+collect.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from domain.digests import Digest
+from domain.errors import TallystickError
+from domain.event_codec import decode_event
+from domain.events import BatchIngested, DatasetDerived, KeyCreated, ReceiptIssued, Recorded, RunGatesDecided
+from ledger.checkpoint import open_checkpoint
+from ledger.dsse import parse_envelope, verify_envelope
+from ledger.entry import ENTRY_BYTES_MAX, FORMAT, PREVIOUS_OF_FIRST, event_id, parse_entry
+from ledger.errors import CorruptObjectError, UnknownObjectError
+from ledger.merkle import Frontier
+from ledger.notes import VerifierKey, parse_verifier_key
+from ledger.ports import EventLog, Record, Vault
+from ledger.receipt import build_statement, parse_receipt, receipt_id_of
+from ledger.recorded import record_at, recorded_of
+from ledger.run_facts import ReadAt, gather_facts
+from ledger.statement import PAYLOAD_TYPE
+
+READ_BATCH = 4_096
+# More findings than this say the same thing again.
+FINDINGS_MAX = 1_000
+
+_LEAF = hashlib.sha256(b"\x00")
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """Something that does not fit; ``index`` is where, -1 when it is not at one entry."""
+
+    index: int
+    check: str
+    detail: str
+
+
+class AuditReport(Struct, frozen=True, kw_only=True):
+    """What an audit looked at and what it found; an empty ``findings`` is the good answer."""
+
+    ledger: str
+    size: int
+    root: str
+    seal_count: int
+    receipt_count: int
+    object_count: int
+    byte_count: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def is_clean(self) -> bool:
+        """Nothing was found."""
+        return not self.findings
+
+
+async def audit(
+    log: EventLog,
+    ledger: str,
+    *,
+    vault: Vault | None = None,
+    trusted: VerifierKey | None = None,
+    kept_checkpoint: bytes = b"",
+    progress: Callable[[int, int], None] = lambda done, size: None,
+) -> AuditReport:
+    """Audit ``ledger``.  ``trusted`` is the key the auditor got elsewhere; without it the ledger's own first
+    key is believed, and only its consistency is shown.  ``kept_checkpoint`` is a checkpoint the auditor kept
+    from an earlier visit.  ``vault`` adds step 7."""
+    findings = [Finding(index=-1, check="storage", detail=text) for text in await log.check_storage(ledger)]
+    size = await log.size(ledger)
+    chain = _ChainAudit(trusted, kept_checkpoint)
+    while not chain.findings and (records := await log.read(ledger, chain.size, READ_BATCH)):
+        chain.take(records)
+        progress(chain.size, size)
+    if not chain.findings:
+        chain.finish()
+    findings += chain.findings
+    receipts = _ReceiptAudit(chain)
+    if not chain.findings:
+        await receipts.run(log, ledger, vault)
+    findings += receipts.findings
+    return AuditReport(
+        ledger=ledger,
+        size=chain.size,
+        root=chain.frontier.root().hex(),
+        seal_count=chain.seal_count,
+        receipt_count=receipts.receipt_count,
+        object_count=receipts.object_count,
+        byte_count=chain.byte_count,
+        findings=tuple(findings[:FINDINGS_MAX]),
+    )
+
+
+class _ChainAudit:
+    """Steps 2 to 5, one pass, constant memory but for the positions that step 6 looks at again."""
+
+    def __init__(self, trusted: VerifierKey | None, kept_checkpoint: bytes) -> None:
+        self.findings: list[Finding] = []
+        self.frontier = Frontier()
+        self.size = 0
+        self.seal_count = 0
+        self.byte_count = 0
+        self.keys: list[VerifierKey] = []
+        self.origin = ""
+        self.tenant = ""
+        self.later: list[int] = []
+        self._trusted = trusted
+        self._kept = kept_checkpoint
+        self._previous = PREVIOUS_OF_FIRST.encode()
+        self._last_is_sealed = True
+
+    def take(self, records: Sequence[Record]) -> None:
+        if self.size == 0:
+            self._take_first(records[0])
+        leaves: list[bytes] = []
+        head = b"%b\n%b\n" % (FORMAT.encode(), self.origin.encode())
+        previous, size = self._previous, self.size
+        new_leaf, sha256, append = _LEAF.copy, hashlib.sha256, leaves.append
+        byte_count = 0
+        for record in records:
+            entry, payload = record.entry, record.payload
+            state = new_leaf()
+            state.update(entry)
+            leaf = state.digest()
+            # The quick look: every byte that is compared here is at a fixed place from either end of a
+            # well-formed entry.
+            if (
+                entry[-65:-1] != previous
+                or entry[-130:-66] != sha256(payload).hexdigest().encode()
+                or not entry.startswith(b"%b%d\n%b\n" % (head, size, record.event_type.encode()))
+                or entry.count(b"\n") != 11
+                or record.index != size
+                or record.event_id != event_id(leaf)
+                or len(entry) > ENTRY_BYTES_MAX
+            ):
+                self._extend(leaves, previous, size, byte_count)
+                self._explain(record, previous.decode("ascii", "replace"))
+                return
+            append(leaf)
+            previous = leaf.hex().encode()
+            size += 1
+            byte_count += len(entry) + len(payload)
+            if record.event_type in _LOOKED_AT and (problem := self._look(record)) is not None:
+                self._extend(leaves, previous, size, byte_count)
+                self.findings.append(problem)
+                return
+            if record.seal:
+                self._extend(leaves, previous, size, byte_count)
+                leaves.clear()
+                byte_count = 0
+                if not self._check_seal(record):
+                    return
+        self._extend(leaves, previous, size, byte_count)
+        self._last_is_sealed = bool(records[-1].seal)
+
+    def finish(self) -> None:
+        if self.size and not self._last_is_sealed:
+            self._find(
+                self.size - 1,
+                "seal",
+                "the last entry is not sealed: something was appended outside the ledger's writer",
+            )
+        if self._kept:
+            self._check_kept(None)
+
+    def _take_first(self, record: Record) -> None:
+        with contextlib.suppress(TallystickError):  # the loop will say what is wrong with it
+            self.origin = parse_entry(record.entry).origin
+
+    def _look(self, record: Record) -> Finding | None:
+        try:
+            parse_entry(record.entry)
+            event = decode_event(record.event_type, record.payload)
+            if isinstance(event, KeyCreated):
+                self.keys.append(parse_verifier_key(event.verifier_key))
+            else:
+                self.later.append(record.index)
+        except TallystickError as error:
+            return Finding(index=record.index, check="body", detail=str(error))
+        return None
+
+    def _extend(self, leaves: list[bytes], previous: bytes, size: int, byte_count: int) -> None:
+        kept_size = self._kept_size()
+        if kept_size is not None and self.size < kept_size <= size:
+            until = kept_size - self.size
+            self.frontier.extend(leaves[:until])
+            self._check_kept(self.frontier.root())
+            self.frontier.extend(leaves[until:])
+        else:
+            self.frontier.extend(leaves)
+        self._previous, self.size = previous, size
+        self.byte_count += byte_count
+
+    def _check_seal(self, record: Record) -> bool:
+        self.seal_count += 1
+        trusted = [self._trusted] if self._trusted else self.keys
+        try:
+            checkpoint = open_checkpoint(record.seal, trusted, origin=self.origin)
+        except TallystickError as error:
+            self._find(record.index, "seal", str(error))
+            return False
+        if checkpoint.size != self.size:
+            self._find(record.index, "seal", f"signed over {checkpoint.size} entries, stands at {self.size}")
+        elif checkpoint.root != self.frontier.root():
+            self._find(
+                record.index,
+                "seal",
+                "signed over another root: the entries under it are not those it was made for",
+            )
+        return not self.findings
+
+    def _explain(self, record: Record, previous: str) -> None:
+        """Say which of the quick comparisons failed, by parsing slowly."""
+        index = self.size
+        if record.index != index:
+            self._find(index, "order", f"found the entry of index {record.index} here")
+            return
+        try:
+            entry = parse_entry(record.entry)
+        except TallystickError as error:
+            self._find(index, "entry", str(error))
+            return
+        state = _LEAF.copy()
+        state.update(record.entry)
+        if entry.index != index:
+            self._find(index, "order", f"the entry says it is number {entry.index}")
+        elif entry.origin != self.origin:
+            self._find(index, "origin", f"belongs to {entry.origin}, not to {self.origin}")
+        elif entry.previous != previous:
+            self._find(
+                index,
+                "chain",
+                "is not chained to the entry before it: one of the two was changed, removed or put in",
+            )
+        elif entry.payload_sha256 != hashlib.sha256(record.payload).hexdigest():
+            self._find(index, "body", "the body is not the one this entry commits to")
+        elif entry.event_type != record.event_type:
+            self._find(index, "type", f"stored as {record.event_type}, the entry says {entry.event_type}")
+        elif record.event_id != event_id(state.digest()):
+            self._find(index, "event id", "is not the one that belongs to this entry")
+        else:
+            self._find(index, "entry", "is not in its canonical spelling")
+
+    def _kept_size(self) -> int | None:
+        if not self._kept:
+            return None
+        try:
+            return open_checkpoint(self._kept, [self._trusted] if self._trusted else self.keys).size
+        except TallystickError:
+            return None
+
+    def _check_kept(self, root: bytes | None) -> None:
+        kept, self._kept = self._kept, b""
+        try:
+            checkpoint = open_checkpoint(
+                kept, [self._trusted] if self._trusted else self.keys, origin=self.origin
+            )
+        except TallystickError as error:
+            self._find(-1, "kept checkpoint", str(error))
+            return
+        if root is None and checkpoint.size > self.size:
+            self._find(
+                self.size,
+                "truncated",
+                f"the kept checkpoint covers {checkpoint.size} entries, the ledger has {self.size}: entries were removed",
+            )
+        elif root is not None and checkpoint.root != root:
+            self._find(
+                checkpoint.size - 1,
+                "forked",
+                "the kept checkpoint has another root for this size: history was rewritten",
+            )
+
+    def _find(self, index: int, check: str, detail: str) -> None:
+        self.findings.append(Finding(index=index, check=check, detail=detail))
+
+
+_LOOKED_AT = frozenset(
+    {KeyCreated.TYPE, ReceiptIssued.TYPE, BatchIngested.TYPE, DatasetDerived.TYPE, RunGatesDecided.TYPE}
+)
+
+
+class _ReceiptAudit:
+    """Steps 6 and 7."""
+
+    def __init__(self, chain: _ChainAudit) -> None:
+        self._chain = chain
+        self.findings: list[Finding] = []
+        self.receipt_count = 0
+        self.object_count = 0
+        self._seen: set[Digest] = set()
+
+    async def run(self, log: EventLog, ledger: str, vault: Vault | None) -> None:
+        async def at(index: int) -> Recorded:
+            return recorded_of(await record_at(log, ledger, index))
+
+        for index in self._chain.later:
+            recorded = await at(index)
+            match recorded.event:
+                case ReceiptIssued() as event:
+                    self.receipt_count += 1
+                    await self._check_receipt(at, recorded, event)
+                case BatchIngested() as event if vault is not None:
+                    await self._check_object(vault, index, event.digest)
+                case DatasetDerived() as event if vault is not None:
+                    await self._check_object(vault, index, event.object_digest)
+                case RunGatesDecided() as event if vault is not None:
+                    for artifact in event.artifacts:
+                        await self._check_object(vault, index, artifact.digest)
+                case _:
+                    pass
+
+    async def _check_receipt(self, at: ReadAt, recorded: Recorded, event: ReceiptIssued) -> None:
+        try:
+            envelope = parse_envelope(event.envelope)
+            verify_envelope(envelope, self._chain.keys, payload_type=PAYLOAD_TYPE)
+            receipt_id, predicate = parse_receipt(event.envelope)
+            if recorded.subject != f"receipt/{receipt_id}":
+                self._find(
+                    recorded.index,
+                    "receipt",
+                    f"is filed as {recorded.subject}, its statement says receipt/{receipt_id}",
+                )
+            facts = await gather_facts(
+                at,
+                origin=self._chain.origin,
+                tenant=predicate.tenant,
+                started_index=predicate.run.started_index,
+            )
+            decided = (await at(predicate.run.decided_index)).event
+            if not isinstance(decided, RunGatesDecided):
+                self._find(
+                    recorded.index,
+                    "receipt",
+                    f"entry {predicate.run.decided_index} is not the decision it names",
+                )
+                return
+            rebuilt = build_statement(facts, decided, predicate.run.decided_index)
+        except TallystickError as error:
+            self._find(recorded.index, "receipt", str(error))
+            return
+        if rebuilt != envelope.payload:
+            self._find(
+                recorded.index,
+                "receipt",
+                f"says something else than the events it names (rebuilt as {receipt_id_of(rebuilt)})",
+            )
+
+    async def _check_object(self, vault: Vault, index: int, digest: Digest) -> None:
+        if digest in self._seen:
+            return
+        self._seen.add(digest)
+        self.object_count += 1
+        try:
+            await vault.get(digest)
+        except UnknownObjectError:
+            self._find(index, "vault", f"object {digest} is missing")
+        except CorruptObjectError as error:
+            self._find(index, "vault", f"object {digest} was changed: it now has {error.actual_digest}")
+
+    def _find(self, index: int, check: str, detail: str) -> None:
+        self.findings.append(Finding(index=index, check=check, detail=detail))

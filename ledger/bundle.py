@@ -1,0 +1,100 @@
+"""Receipt bundles: one file that verifies offline with nothing but the ledger's public key.
+
+A bundle is canonical JSON::
+
+    {"entry": base64,          the entry's bytes (ledger.entry)
+     "envelope": base64,       the receipt, a DSSE envelope (ledger.receipt), the body the entry commits to
+     "format": "tallystick/bundle/v1",
+     "proof": base64}          a tlog-proof v1 (ledger.tlog_proof): path and checkpoint
+
+The name of such a file ends in ``.tally.json``.  Everything in it can also be read by tools that know DSSE,
+in-toto, signed notes and RFC 6962 and nothing of ours.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from domain.canonical import canonical_json
+from domain.errors import LimitError, MalformedError
+from ledger.entry import ENTRY_BYTES_MAX
+from ledger.ledger import Ledger
+from ledger.ports import PAYLOAD_BYTES_MAX
+from ledger.spelling import format_base64, parse_base64
+from ledger.tlog_proof import PROOF_BYTES_MAX, format_tlog_proof
+
+FORMAT = "tallystick/bundle/v1"
+FILE_SUFFIX = ".tally.json"
+MEDIA_TYPE = "application/vnd.tallystick.bundle+json"
+BUNDLE_BYTES_MAX = (ENTRY_BYTES_MAX + PAYLOAD_BYTES_MAX + PROOF_BYTES_MAX) * 4 // 3 + 1_024
+
+
+class MalformedBundleError(MalformedError):
+    """These bytes are not a receipt bundle."""
+
+
+class Bundle(Struct, frozen=True, kw_only=True):
+    """A bundle's parts as bytes; nothing in it has been verified."""
+
+    entry: bytes
+    envelope: bytes
+    proof: bytes
+
+
+class _Wire(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    entry: str
+    envelope: str
+    format: str
+    proof: str
+
+
+def format_bundle(bundle: Bundle) -> bytes:
+    """Spell a bundle."""
+    return canonical_json(
+        _Wire(
+            entry=format_base64(bundle.entry),
+            envelope=format_base64(bundle.envelope),
+            format=FORMAT,
+            proof=format_base64(bundle.proof),
+        )
+    )
+
+
+def parse_bundle(data: bytes) -> Bundle:
+    """Read a bundle, refusing every other spelling.  Raises: MalformedBundleError, LimitError."""
+    if len(data) > BUNDLE_BYTES_MAX:
+        raise LimitError("bundle too long", expected=f"<= {BUNDLE_BYTES_MAX} bytes", actual=str(len(data)))
+    try:
+        wire = msgspec.json.decode(data, type=_Wire)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise MalformedBundleError(
+            "not a receipt bundle",
+            actual=str(error),
+            remedy="Fetch it again: tally receipts --bundle, or GET …/bundle.",
+        ) from error
+    if wire.format != FORMAT:
+        raise MalformedBundleError(
+            "unknown bundle format", field="format", expected=FORMAT, actual=wire.format[:80]
+        )
+    try:
+        bundle = Bundle(
+            entry=parse_base64(wire.entry, "entry"),
+            envelope=parse_base64(wire.envelope, "envelope"),
+            proof=parse_base64(wire.proof, "proof"),
+        )
+    except MalformedError as error:
+        raise MalformedBundleError(
+            error.what, field=error.field, expected=error.expected, actual=error.actual
+        ) from error
+    if format_bundle(bundle) != data.rstrip(b"\n"):
+        raise MalformedBundleError("not the canonical spelling of a bundle")
+    return bundle
+
+
+async def bundle_of(ledger: Ledger, receipt_index: int) -> Bundle:
+    """The bundle of a recorded receipt, proven under the newest seal."""
+    record, _ = await ledger.get(receipt_index)
+    return Bundle(
+        entry=record.entry, envelope=record.payload, proof=format_tlog_proof(ledger.prove(receipt_index))
+    )

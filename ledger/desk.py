@@ -1,0 +1,48 @@
+"""A desk: one tenant's ledger together with everything a run needs, wired once and handed around."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from domain.errors import UnknownError
+from domain.state import Source
+from ledger.ledger import Ledger
+from ledger.ports import Clock, DatasetFormat, Executor, KeyStore, Vault
+from ledger.subject_cipher import decrypt_subject_bytes, encrypt_subject_bytes
+
+
+class Desk(Struct, frozen=True, kw_only=True, eq=False):
+    """The ports of one tenant."""
+
+    ledger: Ledger
+    vault: Vault
+    keys: KeyStore
+    executor: Executor
+    formats: DatasetFormat
+    clock: Clock
+
+    def source(self, source_id: str) -> Source:
+        """The registered source.  Raises: UnknownError."""
+        source = self.ledger.state.sources.get(source_id)
+        if source is None:
+            raise UnknownError(
+                "unknown source",
+                field="source_id",
+                actual=source_id,
+                remedy="Register the device or connection first.",
+            )
+        return source
+
+    def guard(self, source: Source, data: bytes, purpose: str) -> tuple[bytes, bool]:
+        """What may be stored of a source's bytes: ciphertext when they are a person's, and whether it is."""
+        if not source.subject_key_id:
+            return data, False
+        key = self.keys.subject_key(source.subject_key_id)
+        return encrypt_subject_bytes(key, data, tenant=self.ledger.tenant, purpose=purpose), True
+
+    def reveal(self, source: Source, data: bytes, purpose: str) -> bytes:
+        """The bytes that ``guard`` was given.  Raises: UnknownSubjectKeyError when they were shredded."""
+        if not source.subject_key_id:
+            return data
+        key = self.keys.subject_key(source.subject_key_id)
+        return decrypt_subject_bytes(key, data, tenant=self.ledger.tenant, purpose=purpose)

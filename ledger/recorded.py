@@ -1,0 +1,31 @@
+"""From stored records back to events."""
+
+from __future__ import annotations
+
+from domain.errors import UnknownError
+from domain.event_codec import decode_event
+from domain.events import Recorded
+from ledger.entry import parse_entry
+from ledger.ports import EventLog, Record
+
+
+def recorded_of(record: Record) -> Recorded:
+    """The event of a stored record with its place.  Raises: MalformedError, UnknownError for a newer event
+    type."""
+    entry = parse_entry(record.entry)
+    return Recorded(
+        index=entry.index,
+        recorded_at_ns=entry.recorded_at_ns,
+        actor=entry.actor,
+        subject=entry.subject,
+        causation=entry.causation,
+        event=decode_event(entry.event_type, record.payload),
+    )
+
+
+async def record_at(log: EventLog, ledger: str, index: int) -> Record:
+    """The record at ``index``.  Raises: UnknownError beyond the end."""
+    records = await log.read(ledger, index, 1) if 0 <= index < 1 << 63 else []
+    if not records or records[0].index != index:
+        raise UnknownError("no such entry", field="index", actual=str(index))
+    return records[0]
