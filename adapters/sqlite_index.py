@@ -58,10 +58,8 @@ class SQLiteIndex:
     def find(self, name: str) -> int | None:
         """See ``LedgerIndex.find``."""
         with self._lock:
-            if name in self._names:
-                return self._names[name]
             row = self._db.execute("SELECT ledger_index FROM names WHERE name = ?", (name,)).fetchone()
-            return None if row is None else int(row[0])
+            return self._names.get(name) if row is None else int(row[0])
 
     def frontier(self) -> tuple[Frontier, str]:
         """See ``LedgerIndex.frontier``."""
@@ -77,8 +75,7 @@ class SQLiteIndex:
                 if record.index < self._frontier.size:
                     continue
                 for name in entry_names:
-                    if self.find(name) is None:
-                        self._names[name] = record.index
+                    self._names.setdefault(name, record.index)
                 self._frontier.append(leaf)
                 self._last_leaf = leaf.hex()
                 self._add_to_tiles(0, record.index, leaf)

@@ -2,7 +2,8 @@
 
 An event is past tense and carries a versioned type that is never edited once published; a change is a new
 version and an upcaster.  Bodies hold no personal data: what is personal lives in the vault, encrypted under
-the subject's key, and events name it by the digest of the ciphertext.  All times are Unix nanoseconds, UTC.
+the subject's key, and events name it by the digest of the ciphertext.  Fields at their default are left out
+of the body.  All times are Unix nanoseconds, UTC.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from domain.outcomes import Outcome, Reason
 from domain.procedures.procedure import ChannelCalibration, RecordRevision
 
 
-class LedgerOpened(Struct, frozen=True, kw_only=True):
+class LedgerOpened(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The first entry of every ledger."""
 
     TYPE: ClassVar[str] = "ledger.opened.v1"
@@ -27,7 +28,7 @@ class LedgerOpened(Struct, frozen=True, kw_only=True):
     format_version: int
 
 
-class KeyCreated(Struct, frozen=True, kw_only=True):
+class KeyCreated(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A signing key came into force; ``verifier_key`` is a C2SP signed-note vkey (origin+id+base64)."""
 
     TYPE: ClassVar[str] = "key.created.v1"
@@ -35,7 +36,7 @@ class KeyCreated(Struct, frozen=True, kw_only=True):
     algorithm: str
 
 
-class ChannelDeclaration(Struct, frozen=True, kw_only=True):
+class ChannelDeclaration(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A channel as the device's maker describes it; ``sensor_serial`` is ``None`` where the identity is
     unknown."""
 
@@ -45,7 +46,7 @@ class ChannelDeclaration(Struct, frozen=True, kw_only=True):
     full_scale_counts: float | None = None
 
 
-class DeviceRegistered(Struct, frozen=True, kw_only=True):
+class DeviceRegistered(Struct, frozen=True, kw_only=True, omit_defaults=True):
     TYPE: ClassVar[str] = "device.registered.v1"
     device_id: str
     manufacturer: str
@@ -54,7 +55,7 @@ class DeviceRegistered(Struct, frozen=True, kw_only=True):
     channels: tuple[ChannelDeclaration, ...]
 
 
-class DeviceConfigured(Struct, frozen=True, kw_only=True):
+class DeviceConfigured(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Firmware and settings a device reported; the latest one before a run is the one in its receipt."""
 
     TYPE: ClassVar[str] = "device.configured.v1"
@@ -63,7 +64,7 @@ class DeviceConfigured(Struct, frozen=True, kw_only=True):
     configuration: dict[str, str]
 
 
-class ConnectionRegistered(Struct, frozen=True, kw_only=True):
+class ConnectionRegistered(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A person's link to a provider.  ``subject_key_id`` names the key that encrypts everything personal from
     it; destroying that key erases the person's data and leaves every proof valid."""
 
@@ -73,7 +74,7 @@ class ConnectionRegistered(Struct, frozen=True, kw_only=True):
     subject_key_id: str
 
 
-class CalibrationSet(Struct, frozen=True, kw_only=True):
+class CalibrationSet(Struct, frozen=True, kw_only=True, omit_defaults=True):
     TYPE: ClassVar[str] = "calibration.set.v1"
     calibration_id: str
     device_id: str
@@ -86,13 +87,13 @@ class CalibrationSet(Struct, frozen=True, kw_only=True):
     channels: tuple[ChannelCalibration, ...]
 
 
-class ContractPublished(Struct, frozen=True, kw_only=True):
+class ContractPublished(Struct, frozen=True, kw_only=True, omit_defaults=True):
     TYPE: ClassVar[str] = "contract.published.v1"
     digest: Digest
     contract: Contract
 
 
-class ProcedureDeployed(Struct, frozen=True, kw_only=True):
+class ProcedureDeployed(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A procedure version came into force for everything it consumes, judged by a contract version.
 
     ``channels`` restricts a signal procedure to these channels, in this order (a coherence pair); empty means
@@ -110,7 +111,7 @@ class ProcedureDeployed(Struct, frozen=True, kw_only=True):
     channels: tuple[str, ...] = ()
 
 
-class BatchIngested(Struct, frozen=True, kw_only=True):
+class BatchIngested(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Raw bytes arrived and are safe.  ``kind`` is ``samples`` or a payload kind (``oura.sleep``).
 
     ``digest`` names the stored bytes: the upload itself, or its ciphertext when ``is_encrypted``.
@@ -134,7 +135,7 @@ class BatchIngested(Struct, frozen=True, kw_only=True):
     promised at ingest."""
 
 
-class DatasetChannel(Struct, frozen=True, kw_only=True):
+class DatasetChannel(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a dataset says of one channel without its samples."""
 
     name: str
@@ -147,7 +148,7 @@ class DatasetChannel(Struct, frozen=True, kw_only=True):
     gap_count: int = 0
 
 
-class DatasetDerived(Struct, frozen=True, kw_only=True):
+class DatasetDerived(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A batch was turned into its canonical form; ``object_digest`` names the file in the vault, ``digest``
     the canonical content."""
 
@@ -161,7 +162,7 @@ class DatasetDerived(Struct, frozen=True, kw_only=True):
     channels: tuple[DatasetChannel, ...] = ()
 
 
-class BatchQuarantined(Struct, frozen=True, kw_only=True):
+class BatchQuarantined(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A batch that cannot be used as it is; its bytes stay in the vault and can be reprocessed.
 
     ``stage`` is ``parse`` or ``map``; ``detail`` names fields and shapes, never a person's values.
@@ -178,7 +179,7 @@ class BatchQuarantined(Struct, frozen=True, kw_only=True):
     procedure_version: str = ""
 
 
-class DatasetReference(Struct, frozen=True, kw_only=True):
+class DatasetReference(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A dataset by digest, and by the ledger index of the event that brought it."""
 
     digest: Digest
@@ -186,7 +187,7 @@ class DatasetReference(Struct, frozen=True, kw_only=True):
     batch_index: int
 
 
-class RunStarted(Struct, frozen=True, kw_only=True):
+class RunStarted(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A run with everything it rests on, each part by the ledger index of the event that introduced it.
 
     ``run_id`` is derived from these inputs, so that starting the same run twice is the same fact.
@@ -207,7 +208,7 @@ class RunStarted(Struct, frozen=True, kw_only=True):
     """Receipt id of the receipt this run's receipt will replace (reprocessing, correction), or empty."""
 
 
-class ArtifactReference(Struct, frozen=True, kw_only=True):
+class ArtifactReference(Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     media_type: str
     byte_count: int
@@ -216,7 +217,7 @@ class ArtifactReference(Struct, frozen=True, kw_only=True):
     is_encrypted: bool = False
 
 
-class GateTrack(Struct, frozen=True, kw_only=True):
+class GateTrack(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one gate said: per window and for the run.
 
     ``outcomes`` has one letter per window (``p`` pass, ``b`` borderline, ``f`` fail, ``a`` abstain);
@@ -239,7 +240,7 @@ class GateTrack(Struct, frozen=True, kw_only=True):
     required: bool
 
 
-class NumericEnvironment(Struct, frozen=True, kw_only=True):
+class NumericEnvironment(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The settings and versions that can change bits of a numeric result, read back after import, not
     assumed."""
 
@@ -247,7 +248,7 @@ class NumericEnvironment(Struct, frozen=True, kw_only=True):
     facts: dict[str, str]
 
 
-class RunGatesDecided(Struct, frozen=True, kw_only=True):
+class RunGatesDecided(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A run ended: what was measured in every window, what the gates said, what it may be presented as.
 
     ``window_scores`` is the validity of each window, the minimum of the margins of required gates (``None``
@@ -272,7 +273,7 @@ class RunGatesDecided(Struct, frozen=True, kw_only=True):
     """Why the procedure produced nothing, when it failed; the run still gets its receipt."""
 
 
-class ReceiptIssued(Struct, frozen=True, kw_only=True):
+class ReceiptIssued(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A receipt was signed.  The body *is* the DSSE envelope, so that the entry commits to exactly what is
     handed out."""
 
@@ -280,7 +281,7 @@ class ReceiptIssued(Struct, frozen=True, kw_only=True):
     envelope: bytes
 
 
-class ReceiptReplayed(Struct, frozen=True, kw_only=True):
+class ReceiptReplayed(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Somebody ran a receipt again.  ``result`` is ``reproduced`` (same bytes), ``reproduced-quantised``
     (same numbers after rounding, in another numeric environment) or ``diverged``; ``first_difference`` says
     where."""

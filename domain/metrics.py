@@ -15,7 +15,7 @@ from domain.outcomes import Reason
 WINDOWS_MAX = 1_440
 
 
-class Window(Struct, frozen=True, kw_only=True):
+class Window(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A slice of a dataset: ``[start_ns, end_ns)`` in Unix nanoseconds.
 
     ``None`` where the instants themselves are personal data (a night's sleep): such a window is known by its
@@ -34,7 +34,7 @@ class Window(Struct, frozen=True, kw_only=True):
             )
 
 
-class MetricTrack(Struct, frozen=True, kw_only=True):
+class MetricTrack(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One metric over all windows of a run.
 
     ``values[i]`` is the quantised value in window ``i`` in ``unit`` (UCUM-like: ``ppm``, ``s``, ``1``,

@@ -280,7 +280,7 @@ class _ChainAudit:
             self._find(
                 self.size,
                 "truncated",
-                f"the kept checkpoint covers {checkpoint.size} entries, the ledger has {self.size}: entries were removed",
+                f"the kept checkpoint covers {checkpoint.size} entries, the ledger has {self.size}: some were removed",
             )
         elif root is not None and checkpoint.root != root:
             self._find(

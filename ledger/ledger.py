@@ -92,6 +92,8 @@ class Ledger:
         self._grown = asyncio.Event()
         self._waiting: list[_Waiting] = []
         self._wake = asyncio.Event()
+        self._is_closing = False
+        self._answering: set[asyncio.Task[None]] = set()
         self._catch_up_lock = asyncio.Lock()
         self._writer: asyncio.Task[None] | None = None
 
@@ -150,7 +152,7 @@ class Ledger:
         is there is returned in its place.  Raises: whatever ``decide`` raises; LedgerConflictError after
         ``CONFLICTS_MAX`` lost races; LimitError.
         """
-        if self._writer is None or self._writer.done():
+        if self._writer is None or self._is_closing or self._writer.done():
             raise InvalidError("the ledger is closed", field=self.name)
         future: asyncio.Future[tuple[Recorded, ...]] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(decide, future))
@@ -197,14 +199,13 @@ class Ledger:
 
     async def close(self) -> None:
         """Finish what is waiting, then stop the writer; the log stays open."""
+        self._is_closing = True
+        self._wake.set()
         if self._writer is not None:
-            while self._waiting:
-                await asyncio.sleep(0)
-            self._writer.cancel()
             await asyncio.gather(self._writer, return_exceptions=True)
+        self.index.close()
 
     # -- opening
-    # ------------------------------------------------------------------------------------------------------
 
     async def _load(self) -> None:
         size = await self.log.size(self.name)
@@ -252,7 +253,6 @@ class Ledger:
             )
 
     # -- reading what is stored
-    # ---------------------------------------------------------------------------------------
 
     async def _read_new(self) -> None:
         while records := await self.log.read(self.name, self.size, READ_BATCH):
@@ -312,10 +312,9 @@ class Ledger:
         grown.set()
 
     # -- writing
-    # ------------------------------------------------------------------------------------------------------
 
     async def _write(self) -> None:
-        while True:
+        while self._waiting or not self._is_closing:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
@@ -453,7 +452,9 @@ class _Draft:
             if all(isinstance(answer, Recorded) for answer in answers):
                 future.set_result(tuple(answers))  # type: ignore[arg-type]
             else:
-                asyncio.ensure_future(_resolve(self._ledger, future, answers))
+                task = asyncio.create_task(_resolve(self._ledger, future, answers))
+                self._ledger._answering.add(task)
+                task.add_done_callback(self._ledger._answering.discard)
 
     def _place(self, proposal: Proposal, body: bytes) -> Recorded | int:
         """Give one event its place, or name the place the same fact already has."""
