@@ -1,0 +1,1 @@
+"""Recorded files: what devices upload, read into datasets, and datasets as they are stored."""
