@@ -5,12 +5,13 @@ Per window, for an ``at_most`` gate with guard band w (the larger of the gate's 
 
     value:        ... pass_limit - w ........ pass_limit ........ fail_limit ...
     outcome:      pass       |  borderline       |   borderline       |  fail
-    reason:       none       |  near_limit       |   gate.reason      |  gate.reason
+    reason:       none       |  near_limit       |  gate.reason (*)   |  gate.reason
     margin:       1          |  falls linearly from 1 to 0            |  0
 
 Both limits belong to their better side: exactly ``pass_limit - w`` passes, exactly ``fail_limit`` is
 borderline. ILAC-G8:09/2019 §4.2.3 calls the two borderline parts conditional pass and conditional fail.
-What was not measured abstains, with its reason.
+What was not measured abstains, with its reason.  (*) A reason that only a failure can have gives way to its
+milder form: a calibration in its last tenth is ageing, not expired.
 
 Per run, from n windows and the gate's ``window_pass_fraction_min`` f:
 
@@ -45,6 +46,8 @@ from domain.outcomes import Outcome, Reason, worst
 # Scores are quantised like every number in [0, 1]: equal in every numeric environment, and short in a
 # receipt.
 MARGIN_DECIMALS = 6
+
+_MILDER = {Reason.CALIBRATION_EXPIRED: Reason.CALIBRATION_AGEING}
 
 PASS, BORDERLINE, FAIL, ABSTAIN = "pbfa"
 _OUTCOME = {PASS: Outcome.PASS, BORDERLINE: Outcome.BORDERLINE, FAIL: Outcome.FAIL, ABSTAIN: Outcome.ABSTAIN}
@@ -150,7 +153,7 @@ def _judge_windows(
     band = gate.guard_band
     good = pass_limit - band
     bands = track.guard_bands
-    passed, near, over = Reason.NONE, Reason.NEAR_LIMIT, gate.reason
+    milder = _MILDER.get(gate.reason, gate.reason)
     outcomes: list[str] = []
     margins: list[float | None] = []
     reasons: list[Reason] = []
@@ -169,15 +172,15 @@ def _judge_windows(
         if mirrored <= good:
             outcomes.append(PASS)
             margins.append(1.0)
-            reasons.append(passed)
+            reasons.append(Reason.NONE)
         elif mirrored > fail_limit:
             outcomes.append(FAIL)
             margins.append(0.0)
-            reasons.append(over)
+            reasons.append(gate.reason)
         else:
             outcomes.append(BORDERLINE)
             margins.append(_margin(mirrored, good, fail_limit))
-            reasons.append(near if mirrored <= pass_limit else over)
+            reasons.append(Reason.NEAR_LIMIT if mirrored <= pass_limit else milder)
     return "".join(outcomes), tuple(margins), tuple(reasons)
 
 

@@ -103,6 +103,12 @@ def test_a_value_falls_where_the_picture_in_the_docstring_puts_it(
     assert (track.value, track.margin, track.window) == (sign * value, margin, 0)
 
 
+def test_a_calibration_in_its_last_tenth_is_ageing_and_only_then_expired() -> None:
+    gate = a_gate(pass_limit=0.9, fail_limit=1.0, reason=Reason.CALIBRATION_EXPIRED)
+    track = judged(gate, [0.5, 0.95, 1.01])
+    assert track.reasons == (Reason.NONE, Reason.CALIBRATION_AGEING, Reason.CALIBRATION_EXPIRED)
+
+
 @pytest.mark.parametrize("value, outcome, margin", [(0.0, "p", 1.0), (1e-9, "f", 0.0), (-1.0, "p", 1.0)])
 def test_equal_limits_without_a_band_leave_no_borderline(value: float, outcome: str, margin: float) -> None:
     track = judged(a_gate(pass_limit=0.0, fail_limit=0.0), [value])
