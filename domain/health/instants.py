@@ -49,13 +49,13 @@ def parse_local_instant(text: str, field: str) -> LocalInstant:
     match = _INSTANT.fullmatch(text)
     if match is None:
         raise _malformed(field, text)
-    if not YEAR_MIN <= int(text[:4]) <= YEAR_MAX:
-        raise _malformed(field, text, expected=f"a year from {YEAR_MIN} to {YEAR_MAX}")
+    local = text[:19] if text[10] == "T" else f"{text[:10]}T{text[11:19]}"
     try:
-        clock = datetime.fromisoformat(text[:19])
+        clock = datetime.fromisoformat(local)
     except ValueError as error:
         raise _malformed(field, text) from error
-    local = f"{text[:10]}T{text[11:19]}"
+    if not YEAR_MIN <= clock.year <= YEAR_MAX:
+        raise _malformed(field, text, expected=f"a year from {YEAR_MIN} to {YEAR_MAX}")
     fraction, zone = match.groups()
     nanosecond = 0
     if fraction is not None:

@@ -8,6 +8,7 @@ document says for itself what is settled.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, TypeAlias, TypeVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -74,17 +75,28 @@ def ordering(
 
 
 def series(
-    sample: OuraSample | UnsetType | None, name: str, findings: list[DriftFinding]
+    sample: OuraSample | UnsetType | None,
+    name: str,
+    findings: list[DriftFinding],
+    beside: tuple[OuraSample | UnsetType | None, SampleSeries | None] = (None, None),
 ) -> SampleSeries | None:
-    """The sampled series of the field ``name``; its values are kept even where its start cannot be read."""
+    """The sampled series of the field ``name``; its values are kept even where its start cannot be read.
+
+    ``beside`` is a sample with the series it became.  Series of one document nearly always begin together,
+    and then the time is read only once.
+    """
     if not isinstance(sample, OuraSample):
         return None
+    other, known = beside
     local: str | None = None
     offset: int | None = None
-    try:
-        start = parse_local_instant(sample.timestamp, name)
-        local, offset = start.local, start.offset_seconds
-    except MalformedError:
+    if known is not None and isinstance(other, OuraSample) and other.timestamp == sample.timestamp:
+        local, offset = known.start_time_local, known.start_offset_seconds
+    else:
+        with suppress(MalformedError):
+            start = parse_local_instant(sample.timestamp, name)
+            local, offset = start.local, start.offset_seconds
+    if local is None:
         findings.append(unreadable_time(f"{name}.timestamp"))
     return SampleSeries(
         start_time_local=local,

@@ -297,6 +297,7 @@ def _sleep(
     ordering_ns, ordering_source = ordering(body.meta, task, findings)
     readiness = body.readiness if isinstance(body.readiness, OuraReadiness) else None
     sleep_type = given(body.type)
+    heart_rate = series(body.heart_rate, "heart_rate", findings)
     is_floating = start.offset_seconds is None or end.offset_seconds is None
     return Sleep(
         provider_record_id=body.id,
@@ -332,9 +333,9 @@ def _sleep(
         hypnogram=_hypnogram(edition, document, sleep_type),
         hr_average_bpm=given(body.average_heart_rate),
         hr_minimum_bpm=given(body.lowest_heart_rate),
-        hr_samples_bpm=series(body.heart_rate, "heart_rate", findings),
+        hr_samples_bpm=heart_rate,
         hrv_rmssd_average_ms=given(body.average_hrv),
-        hrv_rmssd_samples_ms=series(body.hrv, "hrv", findings),
+        hrv_rmssd_samples_ms=series(body.hrv, "hrv", findings, (body.heart_rate, heart_rate)),
         breath_average_per_minute=given(body.average_breath),
         temperature_deviation_celsius=given(readiness.temperature_deviation) if readiness else None,
         temperature_trend_deviation_celsius=given(readiness.temperature_trend_deviation)
