@@ -44,7 +44,7 @@ SAMPLE_RATE_HZ_MAX = 1e8
 # One sample in eleven days; slower series are not signals, and their spans would overflow nanoseconds.
 SAMPLE_RATE_HZ_MIN = 1e-6
 # Years 1823 to 2116: the difference of any two such times still fits a signed 64-bit integer.
-TIME_NS_MAX = 2**62
+TIME_NS_MAX = 2**62 - 1
 DTYPES = ("int32", "int64", "float32", "float64")
 
 _MAGIC = b"tallystick dataset v1\n"
