@@ -162,6 +162,8 @@ def parse_envelope(data: bytes) -> Envelope:
         raise
     except MalformedError as error:
         raise MalformedEnvelopeError(error.what, field=error.field, actual=error.actual[:200]) from error
+    except UnicodeDecodeError as error:
+        raise MalformedEnvelopeError("an envelope is UTF-8", actual=str(error)[:200]) from error
 
 
 def parse_foreign_envelope(data: bytes) -> Envelope:
@@ -169,7 +171,7 @@ def parse_foreign_envelope(data: bytes) -> Envelope:
     _check_length(data)
     try:
         wire = msgspec.json.decode(data, type=_ForeignEnvelope)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise MalformedEnvelopeError("not a DSSE envelope", actual=str(error)[:200]) from error
     return Envelope(
         payload=_any_base64(wire.payload, "payload"),

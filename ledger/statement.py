@@ -170,6 +170,8 @@ def parse_statement(data: bytes) -> Statement:
         raise
     except MalformedError as error:
         raise MalformedStatementError(error.what, field=error.field, actual=error.actual[:200]) from error
+    except UnicodeDecodeError as error:
+        raise MalformedStatementError("a statement is UTF-8", actual=str(error)[:200]) from error
     return statement
 
 
@@ -179,7 +181,7 @@ def parse_foreign_statement(data: bytes) -> Statement:
     try:
         statement = msgspec.json.decode(data, type=Statement)
         msgspec.json.decode(statement.predicate, type=dict)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise MalformedStatementError("not a statement", actual=str(error)[:200]) from error
     return statement
 
