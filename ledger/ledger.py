@@ -199,6 +199,8 @@ class Ledger:
 
     async def close(self) -> None:
         """Finish what is waiting, then stop the writer; the log stays open."""
+        if self._is_closing:
+            return
         self._is_closing = True
         self._wake.set()
         if self._writer is not None:

@@ -13,7 +13,7 @@ can derive it.
 from __future__ import annotations
 
 import hashlib
-from typing import Any, TypeVar
+from typing import Any
 
 from msgspec import Struct
 
@@ -39,6 +39,7 @@ from domain.metrics import Window
 from domain.outcomes import Outcome
 from ledger.dsse import format_envelope, parse_envelope, sign_envelope
 from ledger.ports import Signer
+from ledger.recorded import event_of
 from ledger.run_facts import RunFacts
 from ledger.statement import (
     PAYLOAD_TYPE,
@@ -49,8 +50,6 @@ from ledger.statement import (
 )
 
 PREDICATE_TYPE = "urn:tallystick:receipt:v1"
-
-E = TypeVar("E")
 
 
 class SourcePart(Struct, frozen=True, kw_only=True):
@@ -184,9 +183,9 @@ def parse_receipt(envelope: bytes) -> tuple[str, Predicate]:
 
 
 def _predicate(facts: RunFacts, decided: RunGatesDecided, decided_index: int) -> Predicate:
-    started = _event(facts.started, RunStarted)
-    contract = _event(facts.contract, ContractPublished)
-    deployment = _event(facts.deployment, ProcedureDeployed)
+    started = event_of(facts.started, RunStarted)
+    contract = event_of(facts.contract, ContractPublished)
+    deployment = event_of(facts.deployment, ProcedureDeployed)
     return Predicate(
         tenant=facts.tenant,
         ledger=facts.origin,
@@ -206,7 +205,7 @@ def _predicate(facts: RunFacts, decided: RunGatesDecided, decided_index: int) ->
         calibration=None
         if facts.calibration is None
         else CalibrationPart(
-            index=facts.calibration.index, calibration=_event(facts.calibration, CalibrationSet)
+            index=facts.calibration.index, calibration=event_of(facts.calibration, CalibrationSet)
         ),
         contract=ContractPart(
             index=facts.contract.index,
@@ -260,7 +259,7 @@ def _source_part(recorded: Recorded) -> SourcePart:
 
 
 def _batch_part(recorded: Recorded) -> BatchPart:
-    event = _event(recorded, BatchIngested)
+    event = event_of(recorded, BatchIngested)
     return BatchPart(
         index=recorded.index,
         batch_id=event.batch_id,
@@ -273,14 +272,14 @@ def _batch_part(recorded: Recorded) -> BatchPart:
 
 
 def _dataset_part(recorded: Recorded, batch_index: int) -> DatasetPart:
-    event = _event(recorded, DatasetDerived)
+    event = event_of(recorded, DatasetDerived)
     return DatasetPart(
         index=recorded.index, digest=event.digest, parser=event.parser, batch_index=batch_index
     )
 
 
 def _configuration_part(recorded: Recorded) -> ConfigurationPart:
-    event = _event(recorded, DeviceConfigured)
+    event = event_of(recorded, DeviceConfigured)
     return ConfigurationPart(index=recorded.index, firmware=event.firmware, configuration=event.configuration)
 
 
@@ -294,14 +293,3 @@ def _subject(artifact: ArtifactReference) -> ResourceDescriptor:
         media_type=artifact.media_type,
         annotations=annotations,
     )
-
-
-def _event(recorded: Recorded, kind: type[E]) -> E:
-    if not isinstance(recorded.event, kind):
-        raise InvalidError(
-            "an index names an event of another kind",
-            field=f"[{recorded.index}]",
-            expected=kind.__name__,
-            actual=recorded.event.TYPE,
-        )
-    return recorded.event

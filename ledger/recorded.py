@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from domain.errors import UnknownError
+from typing import TypeVar
+
+from domain.errors import InvalidError, UnknownError
 from domain.event_codec import decode_event
 from domain.events import Recorded
 from ledger.entry import parse_entry
 from ledger.ports import EventLog, Record
+
+E = TypeVar("E")
 
 
 def recorded_of(record: Record) -> Recorded:
@@ -29,3 +33,15 @@ async def record_at(log: EventLog, ledger: str, index: int) -> Record:
     if not records or records[0].index != index:
         raise UnknownError("no such entry", field="index", actual=str(index))
     return records[0]
+
+
+def event_of(recorded: Recorded, kind: type[E]) -> E:
+    """The event, which must be of this kind.  Raises: InvalidError when an index named something else."""
+    if not isinstance(recorded.event, kind):
+        raise InvalidError(
+            "an index names an event of another kind",
+            field=f"[{recorded.index}]",
+            expected=kind.__name__,
+            actual=recorded.event.TYPE,
+        )
+    return recorded.event

@@ -30,8 +30,9 @@ from domain.events import (
 from ledger.desk import Desk
 from ledger.dsse import parse_envelope
 from ledger.ledger import Proposal
+from ledger.performance import perform_again
 from ledger.receipt import build_statement, parse_receipt
-from ledger.run import perform, run_facts
+from ledger.run import run_facts
 
 REPRODUCED = "reproduced"
 REPRODUCED_QUANTISED = "reproduced-quantised"
@@ -86,7 +87,7 @@ async def replay(desk: Desk, receipt_id: str) -> Replay:
             field=receipt_id,
             remedy="Run tally audit.",
         )
-    again = (await perform(desk, facts, decided.known_revisions)).decided
+    again = (await perform_again(desk, facts, decided.known_revisions)).decided
     statement = build_statement(facts, again, predicate.run.decided_index)
     result, difference = REPRODUCED, ""
     if statement != recorded_statement:

@@ -1,0 +1,1 @@
+"""The commands of ``tally``, one file per noun; each gives ``add_arguments(parser)`` and ``run(arguments) -> exit status``."""

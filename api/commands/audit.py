@@ -1,0 +1,83 @@
+"""``tally audit``: derive every link, root, seal and receipt again and name the first bad position."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from api.commands.command import CHECK_FAILED, DONE, Command, at_workplace, print_json, progress, read_file
+from api.commands.table import format_table
+from api.workplace import Workplace
+from domain.errors import UnknownError
+from ledger.audit import AuditReport, audit
+from ledger.ledger import ledger_name
+from ledger.notes import NOTE_BYTES_MAX, parse_verifier_key
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument(
+        "--key", help="the public key you trust (vkey or file); without it the ledger's own is believed"
+    )
+    parser.add_argument("--checkpoint", help="a checkpoint you kept; shows truncation and rewritten history")
+    parser.add_argument("--no-vault", action="store_true", help="do not read the objects in the vault")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Audit the tenant's ledger; 0 when it is clean, 1 when there are findings."""
+
+    async def work(workplace: Workplace) -> int:
+        tenant = workplace.settings.tenant
+        if tenant not in await workplace.tenants():
+            raise UnknownError(
+                "no such ledger", field="tenant", actual=tenant, remedy="tally demo makes one."
+            )
+        report = await audit(
+            workplace.log,
+            ledger_name(tenant),
+            vault=None if arguments.no_vault else workplace.vault(tenant),
+            trusted=parse_verifier_key(_text(arguments.key)) if arguments.key else None,
+            kept_checkpoint=read_file(arguments.checkpoint, NOTE_BYTES_MAX) if arguments.checkpoint else b"",
+            progress=progress("entries"),
+        )
+        if arguments.json:
+            print_json(report)
+        else:
+            _print(report, is_trusted=bool(arguments.key))
+        return DONE if report.is_clean else CHECK_FAILED
+
+    return at_workplace(arguments, work)
+
+
+def _text(key: str) -> str:
+    return read_file(key, NOTE_BYTES_MAX).decode("utf-8", "replace").strip() if Path(key).is_file() else key
+
+
+def _print(report: AuditReport, *, is_trusted: bool) -> None:
+    print(
+        format_table(
+            ("what", "count"),
+            [
+                ("entries", report.size),
+                ("seals", report.seal_count),
+                ("receipts rebuilt", report.receipt_count),
+                ("vault objects", report.object_count),
+                ("bytes", report.byte_count),
+            ],
+        )
+    )
+    print(f"  root {report.root}")
+    if not is_trusted:
+        print("  note: seals were checked with the ledger's own key; pass --key with one you got elsewhere.")
+    if report.is_clean:
+        print(f"\n✓ {report.ledger} is clean.")
+        return
+    print(f"\n✗ {len(report.findings)} finding(s), first bad position first:")
+    for finding in report.findings[:20]:
+        place = f"entry {finding.index}" if finding.index >= 0 else "ledger"
+        print(f"  {place}: {finding.check}: {finding.detail}")
+
+
+COMMAND = Command(
+    "audit", "re-derive every link, root, seal and receipt of a ledger", add_arguments, run, True
+)

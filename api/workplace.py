@@ -1,0 +1,87 @@
+"""The only place where adapters are wired together: from settings to one desk per tenant."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from adapters.executor.pinned_executor import PinnedExecutor
+from adapters.files.detect import SampleFileFormat
+from adapters.key_store_file import FileKeyStore
+from adapters.sqlite_index import SQLiteIndex
+from adapters.sqlite_log import SQLiteLog
+from adapters.vault_directory import DirectoryVault
+from api.settings import Settings
+from domain.errors import MalformedError
+from domain.identifiers import parse_identifier
+from ledger.desk import Desk
+from ledger.ledger import Ledger, ledger_name
+from ledger.ports import EventLog
+
+
+class Workplace:
+    """Everything that is open in this process.  Use ``async with open_workplace(settings)``."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.log: EventLog = _open_log(settings)
+        self.keys = FileKeyStore(settings.keys_folder)
+        self.executor = PinnedExecutor()
+        self.formats = SampleFileFormat()
+        self._desks: dict[str, Desk] = {}
+
+    async def desk(self, tenant: str | None = None) -> Desk:
+        """The desk of a tenant, opened on first use.  A tenant that does not exist yet gets its ledger here."""
+        name = parse_identifier(tenant or self.settings.tenant, "tenant")
+        if name not in self._desks:
+            origin = self.settings.origin(name)
+            ledger = await Ledger.open(
+                log=self.log,
+                tenant=name,
+                origin=origin,
+                signer=self.keys.signer(origin),
+                clock=time.time_ns,
+                index=SQLiteIndex(self.settings.index_path(name)),
+            )
+            self._desks[name] = Desk(
+                ledger=ledger,
+                vault=self.vault(name),
+                keys=self.keys,
+                executor=self.executor,
+                formats=self.formats,
+                clock=time.time_ns,
+            )
+        return self._desks[name]
+
+    def vault(self, tenant: str) -> DirectoryVault:
+        """A tenant's vault, without opening its ledger."""
+        return DirectoryVault(self.settings.vault_folder(tenant))
+
+    async def tenants(self) -> list[str]:
+        """Tenants that have a ledger in this store."""
+        return [name.removeprefix(ledger_name("")) for name in await self.log.ledgers()]
+
+    async def close(self) -> None:
+        """Close every desk, the executor and the store."""
+        for desk in self._desks.values():
+            await desk.ledger.close()
+        await self.executor.close()
+        await self.log.close()
+
+
+@asynccontextmanager
+async def open_workplace(settings: Settings) -> AsyncIterator[Workplace]:
+    """A workplace that is closed at the end, whatever happens in between."""
+    workplace = Workplace(settings)
+    try:
+        yield workplace
+    finally:
+        await workplace.close()
+
+
+def _open_log(settings: Settings) -> EventLog:
+    if "://" in settings.store:
+        raise MalformedError("unknown kind of store", field="store", expected="a path", actual=settings.store)
+    return SQLiteLog(Path(settings.store))

@@ -1,0 +1,60 @@
+"""A ledger on a real store in a temporary folder, with a clock that tests set."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from adapters.sqlite_index import SQLiteIndex
+from adapters.sqlite_log import SQLiteLog
+from ledger.ledger import Ledger
+from ledger.ports import EventLog
+from tests.ledger.signing_key import SigningKey
+
+ORIGIN = "tests.local/demo"
+TENANT = "demo"
+START_NS = 1_780_000_000_000_000_000
+
+
+def ticking_clock(start_ns: int = START_NS) -> Callable[[], int]:
+    """A clock that moves one millisecond each time somebody looks."""
+    now = start_ns
+
+    def clock() -> int:
+        nonlocal now
+        now += 1_000_000
+        return now
+
+    return clock
+
+
+@asynccontextmanager
+async def open_ledger(
+    folder: Path,
+    *,
+    log: EventLog | None = None,
+    signer: SigningKey | None = None,
+    index_name: str = "index",
+    clock: Callable[[], int] | None = None,
+) -> AsyncIterator[Ledger]:
+    """Open (or create) the test tenant's ledger in ``folder``."""
+    own_log = SQLiteLog(folder / "log") if log is None else None
+    store = log if log is not None else own_log
+    assert store is not None
+    try:
+        ledger = await Ledger.open(
+            log=store,
+            tenant=TENANT,
+            origin=ORIGIN,
+            signer=signer or SigningKey(ORIGIN),
+            clock=clock or ticking_clock(),
+            index=SQLiteIndex(folder / f"{index_name}.sqlite"),
+        )
+        try:
+            yield ledger
+        finally:
+            await ledger.close()
+    finally:
+        if own_log is not None:
+            await own_log.close()
