@@ -147,7 +147,7 @@ def test_a_resource_says_at_least_where_or_what_it_is() -> None:
     with pytest.raises(MalformedStatementError):
         ResourceDescriptor(name="only a name")
     for enough in ({"uri": "urn:a"}, {"digest": {"sha1": "ab"}}, {"content": b"a"}):
-        ResourceDescriptor(**enough)  # type: ignore[arg-type]
+        ResourceDescriptor(**enough)
 
 
 def test_statements_have_limits() -> None:
