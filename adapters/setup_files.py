@@ -135,9 +135,9 @@ def calibration_of(calibration: Calibration) -> CalibrationSet:
         certificate_id=calibration.certificate_id,
         certificate_digest=calibration.certificate_digest,
         laboratory=calibration.laboratory,
-        issued_at_ns=_instant_ns(calibration.issued_at, f"{calibration.calibration_id}.issued_at"),
-        valid_from_ns=_instant_ns(calibration.valid_from, f"{calibration.calibration_id}.valid_from"),
-        valid_until_ns=_instant_ns(calibration.valid_until, f"{calibration.calibration_id}.valid_until"),
+        issued_at_ns=instant_ns(calibration.issued_at, f"{calibration.calibration_id}.issued_at"),
+        valid_from_ns=instant_ns(calibration.valid_from, f"{calibration.calibration_id}.valid_from"),
+        valid_until_ns=instant_ns(calibration.valid_until, f"{calibration.calibration_id}.valid_until"),
         channels=tuple(
             ChannelCalibration(
                 channel=channel.channel,
@@ -152,7 +152,8 @@ def calibration_of(calibration: Calibration) -> CalibrationSet:
     )
 
 
-def _instant_ns(text: str, field: str) -> int:
+def instant_ns(text: str, field: str) -> int:
+    """Unix nanoseconds of an ISO 8601 instant with an offset.  Raises: MalformedError."""
     try:
         instant = datetime.fromisoformat(text)
     except ValueError as error:

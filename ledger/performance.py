@@ -31,7 +31,7 @@ from domain.outcomes import Outcome, Reason
 from domain.procedures.procedure import Artifact, CalibrationInForce, ProcedureResult, RecordRevision
 from domain.report.model import ReportInput
 from domain.report.plots import plots_of
-from domain.report.report import render_report
+from domain.report.rendering import render_report
 from domain.state import Source
 from ledger.desk import Desk
 from ledger.errors import CorruptObjectError, UnknownObjectError, UnknownSubjectKeyError
@@ -76,8 +76,7 @@ def conclude(
         )
     decision = decide(contract, result.windows, metrics)
     if answer.result is None:
-        gates = (_execution_gate(answer), *decision.gates)
-        decision = replace(decision, gates=gates, verdict=Outcome.ABSTAIN, is_presentable=False)
+        decision = replace(decision, verdict=Outcome.ABSTAIN, is_presentable=False)
     source = desk.source(event_of(facts.started, RunStarted).source_id)
     stored = [_store(desk, source, artifact) for artifact in result.artifacts]
     report_input = ReportInput(
@@ -105,7 +104,7 @@ def conclude(
             windows=result.windows,
             window_scores=decision.window_scores,
             metrics=metrics,
-            gates=decision.gates,
+            gates=decision.gates if answer.result else (_execution_gate(answer), *decision.gates),
             verdict=decision.verdict,
             is_presentable=decision.is_presentable,
             artifacts=tuple(reference for reference, _ in stored),

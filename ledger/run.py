@@ -22,6 +22,7 @@ from domain.events import (
     ProcedureDeployed,
     ReceiptIssued,
     Recorded,
+    RunGatesDecided,
     RunStarted,
 )
 from domain.flow import StartRun
@@ -196,3 +197,8 @@ def _known_revisions(state: State, facts: RunFacts, answer: ExecutorAnswer) -> t
     accepted = state.sources[event_of(facts.started, RunStarted).source_id].revisions
     keys = sorted({revision.record_key for revision in answer.result.revisions})
     return tuple(accepted[key] for key in keys if key in accepted)
+
+
+async def decided_of(ledger: Ledger, decided_index: int) -> RunGatesDecided:
+    """The decision at an index.  Raises: UnknownError, InvalidError when something else stands there."""
+    return event_of((await ledger.get(decided_index))[1], RunGatesDecided)
