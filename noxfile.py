@@ -25,8 +25,9 @@ UV = "uv==0.13.9"
 @nox.session(tags=["checks"])
 def lint(session: nox.Session) -> None:
     """Refuse style faults and unformatted files. `nox -s format` repairs most of them."""
-    session.run(sys.executable, "-m", "ruff", "check", ".")
-    session.run(sys.executable, "-m", "ruff", "format", "--check", ".")
+    everything = ("--output-format", "concise", ".")
+    session.run(sys.executable, "-m", "ruff", "check", *everything)
+    session.run(sys.executable, "-m", "ruff", "format", "--check", *everything)
 
 
 @nox.session(name="format")

@@ -1,1 +1,1 @@
-"""One file or folder per outside thing: logs, vaults, file formats, providers, key stores, numeric executor."""
+"""One file or folder per outside thing: logs, vaults, file formats, providers, key stores, executor."""

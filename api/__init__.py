@@ -1,1 +1,1 @@
-"""Where people and programs come in: application, command line, workers, and the only place that wires adapters."""
+"""Where people and programs come in: application, command line, workers; here alone adapters are wired."""
