@@ -62,10 +62,12 @@ class SpectraOptions(SignalOptions, frozen=True, kw_only=True, forbid_unknown_fi
         if self.bands_hz:
             return self.bands_hz
         low, high = self.band_for(sample_rate_hz)
-        octaves: list[BandHz] = []
-        while high > low and len(octaves) < OCTAVES_MAX:
+        # An octave of at least two Welch bins holds one of them wherever it lies.
+        narrowest = 4.0 * sample_rate_hz / self.segment_samples
+        octaves: list[BandHz] = [(max(low, high / 2), high)]
+        while octaves[-1][0] > max(low, narrowest) and len(octaves) < OCTAVES_MAX:
+            high = octaves[-1][0]
             octaves.append((max(low, high / 2), high))
-            high /= 2
         return tuple(reversed(octaves))
 
 

@@ -72,11 +72,12 @@ def fit_clock(device_ns: NDArray[np.int64], server_ns: NDArray[np.int64]) -> Clo
     delay = (server_ns[order] - device_ns[order] - first) / 1e9
     if time[-1] <= 0.0:
         raise InvalidError("all pairs are at one time", field="pairs", expected="a span of time")
-    stretches, steps = _stretches(time, delay)
+    stretches, before, after = _stretches(time, delay)
     begin, end = max(stretches, key=lambda stretch: stretch[1] - stretch[0])
     slope, level = _hull_line(time[begin:end], delay[begin:end])
     residual = delay[begin:end] - (level + slope * time[begin:end])
     check = _check_slope(time[begin:end], delay[begin:end])
+    steps = np.abs(delay[after] - delay[before] - slope * (time[after] - time[before]))
     return ClockFit(
         pair_count=time.size,
         offset_seconds=quantise_seconds(first / 1e9 + level + slope * float(time[begin])),
@@ -85,8 +86,8 @@ def fit_clock(device_ns: NDArray[np.int64], server_ns: NDArray[np.int64]) -> Clo
         check_ppm=quantise_score(check / (1.0 - check) * 1e6),
         residual_p50_seconds=quantise_seconds(nearest_rank(residual, 0.5)),
         residual_p95_seconds=quantise_seconds(nearest_rank(residual, 0.95)),
-        step_count=len(steps),
-        step_seconds_max=quantise_seconds(max(steps, default=0.0)),
+        step_count=steps.size,
+        step_seconds_max=quantise_seconds(float(steps.max(initial=0.0))),
     )
 
 
@@ -140,8 +141,9 @@ def _check_slope(time: NDArray[np.float64], delay: NDArray[np.float64]) -> float
 
 def _stretches(
     time: NDArray[np.float64], delay: NDArray[np.float64]
-) -> tuple[list[tuple[int, int]], list[float]]:
-    """Stretches of pairs without a step, begin and end, and the sizes of the steps between them.
+) -> tuple[list[tuple[int, int]], NDArray[np.int64], NDArray[np.int64]]:
+    """Stretches of pairs without a step, begin and end; positions of the least delays before and after each
+    step.
 
     The two blocks that a step lies in or between belong to neither side.
     """
@@ -149,7 +151,7 @@ def _stretches(
     least = _least_delays(delay, starts)
     whole = [(0, time.size)]
     if least.size < 3:
-        return whole, []
+        return whole, least[:0], least[:0]
     level = delay[least] - _check_slope(time, delay) * time[least]
     # The median of three neighbours: a step stays as sharp as it is, one block of late packets goes.
     level = np.sort(
@@ -159,9 +161,9 @@ def _stretches(
     # A step tilts the slope as well, by the same amount in every block.
     change -= median(change)
     limit = max(STEP_SCATTERS_MIN * median(np.abs(change)), STEP_SECONDS_MIN)
-    at = np.flatnonzero(np.abs(change) > limit).tolist()
-    edges = [0, *(int(starts[block + side]) for block in at for side in (0, 2)), time.size]
+    at = np.flatnonzero(np.abs(change) > limit)
+    edges = [0, *(int(starts[block + side]) for block in at.tolist() for side in (0, 2)), time.size]
     stretches = [
         (begin, end) for begin, end in zip(edges[::2], edges[1::2], strict=True) if end - begin >= PAIRS_MIN
     ]
-    return stretches or whole, [float(abs(change[block])) for block in at]
+    return stretches or whole, least[at], least[at + 1]

@@ -25,6 +25,7 @@ PLATEAU_SAMPLES_MIN = 3
 EDGE_QUANTA_MIN = 4
 # A float full scale counts as reached one step of a 24-bit converter below it.
 FLOAT_FULL_SCALE_RATIO = 1.0 - 2.0**-23
+FLOAT_NOISE_RATIO = 2.0**-40
 
 
 class Saturation(Struct, frozen=True, kw_only=True):
@@ -73,9 +74,19 @@ def _plateaus(samples: NDArray[Any], runs: Runs, least: Any, most: Any) -> NDArr
     if candidates.size == 0:
         return none
     step = np.abs(np.diff(value.astype(np.float64)))
-    quantum = step.min()
+    quantum = _quantum(value)
     # Step r leads from run r into run r + 1; the first and the last run have one edge only.
     padded = np.concatenate((np.zeros(1), step, np.zeros(1)))
     edge = np.maximum(padded[candidates], padded[candidates + 1])
     steep: NDArray[np.int64] = candidates[edge >= EDGE_QUANTA_MIN * quantum]
     return steep
+
+
+def _quantum(values: NDArray[Any]) -> float:
+    """The step of the digitiser, as far as ``values``, not all equal, tell it."""
+    ordered = np.sort(values)
+    if values.dtype.kind == "i":
+        return float(np.gcd.reduce(ordered[1:].astype(np.int64) - ordered[0]))
+    gaps = np.diff(ordered.astype(np.float64))
+    # Equal counts times a factor are equal floats; what is closer than that is arithmetic.
+    return float(gaps[gaps > FLOAT_NOISE_RATIO * np.abs(ordered[[0, -1]]).max()].min(initial=np.inf))

@@ -71,8 +71,8 @@ def transforms_of(samples: NDArray[Any], segments: Segments) -> Transforms:
         spectra = scipy.fft.rfft((cut - means[:, np.newaxis]) * table, axis=-1)
         real, imaginary = np.ascontiguousarray(spectra.real), np.ascontiguousarray(spectra.imag)
         power = sum_over_segments(real * real + imaginary * imaginary)
-        reach = max(abs(float(samples.min())), abs(float(samples.max())))
-        floor = len(starts) * hann_power_sum(segments.samples) * (reach * ROUNDING_RATIO) ** 2
+        rounding = ROUNDING_RATIO * max(abs(float(samples.min())), abs(float(samples.max())))
+        floor = len(starts) * hann_power_sum(segments.samples) * rounding * rounding
     return Transforms(real=real, imaginary=imaginary, power=power, power_floor=floor)
 
 
