@@ -1,0 +1,362 @@
+"""The report as one HTML file: everything inline, nothing fetched, no script, readable without colour and on
+paper.
+
+The page forbids itself everything but its own style sheet (Content-Security-Policy by digest), so that even a
+mistake in escaping could not run or fetch anything.  All text goes through ``escaped``.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable
+
+from domain.contract import Gate
+from domain.events import GateTrack
+from domain.outcomes import Outcome
+from domain.report.model import PLOTS_MAX, SERIES_MAX, Plot, ReportInput
+from domain.report.origin import OriginRow, artifact_table, environment_line, origin_rows, short_facts
+from domain.report.statements import headline, reasons_of_verdict, tolerance, verdict_word
+from domain.report.style import STYLE
+from domain.report.svg import gate_strip, legend_mark, plot_field, score_histogram, score_strip
+from domain.report.tables import (
+    Table,
+    concern_table,
+    crosswalk_table,
+    gate_title,
+    metric_table,
+    outcome_counts,
+    plot_table,
+    score_table,
+)
+from domain.report.wording import (
+    bracketed,
+    clock_time,
+    counted,
+    escaped,
+    limits,
+    number,
+    quantity,
+    span,
+    unit_name,
+    window_name,
+)
+
+_TONES = {Outcome.PASS: "p", Outcome.BORDERLINE: "b", Outcome.FAIL: "f", Outcome.ABSTAIN: "a"}
+_SIGNS = {
+    "p": '<path d="M5 12.5l4.5 4.5L19 7.5"/>',
+    "b": '<path d="M4 13.5c3-5 5-5 8-1.5s5 3.5 8-1.5"/>',
+    "f": '<path d="M6.5 6.5l11 11M17.5 6.5l-11 11"/>',
+    "a": '<path d="M8.6 9.2c0-5 7-4.6 6.8-.2-.1 2.6-3.4 2.6-3.4 5.4M12 18.2v.3"/>',
+}
+_BRAND = (
+    '<svg aria-hidden="true" class="mark" width="26" height="18" viewBox="0 0 26 18"><path fill="none" '
+    'stroke="currentColor" stroke-width="2" stroke-linecap="round" d="M3 3v12M8 3v12M13 3v12M18 3v12M1 '
+    '13L22 4"/></svg>'
+)
+
+
+def html_page(report: ReportInput) -> str:
+    """The whole file."""
+    digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    run = escaped(f"{report.run.procedure} {report.run.procedure_version}")
+    source = escaped(report.run.source_id)
+    title = escaped(report.run.procedure.replace("-", " ").replace(".", " ").capitalize())
+    word = verdict_word(report)
+    state = " withheld" if report.is_withheld else ""
+    ribbon = '<div class="ribbon">Withheld – not to be presented as true</div>' if report.is_withheld else ""
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">
+<title>{word}: {run} of {source}</title>
+<style>{STYLE}</style></head>
+<body class="t-{_TONES[report.decision.verdict]}{state}">{ribbon}
+<header class="top"><span class="brand">{_BRAND}Tallystick</span>
+<span class="soft">Run <code>{escaped(report.run.run_id)}</code></span></header>
+<main>
+<h1>{title} of {source}</h1>
+<p class="lede">{_lede(report)}</p>
+{_verdict(report)}
+{_facts(report)}
+{_gates(report)}
+{_validity(report)}
+{_results(report)}
+{_measured(report)}
+{_origin(report)}
+{_check()}
+</main>
+<footer>Tallystick report, format 1. Times are UTC. [1] marks a number whose unit is one: a ratio or a count.
+Tenant <code>{escaped(report.tenant)}</code>.</footer>
+</body></html>
+"""
+
+
+def _lede(report: ReportInput) -> str:
+    windows = report.windows
+    kind = "record" if windows and windows[0].start_ns is None else "window"
+    starts = [window.start_ns for window in windows if window.start_ns is not None]
+    ends = [window.end_ns for window in windows if window.end_ns is not None]
+    when = span(min(starts, default=None), max(ends, default=None))
+    title = escaped(report.contract.title or report.contract.contract_id)
+    return f"{counted(len(windows), kind)}, {when}. Judged by the contract <q>{title}</q>."
+
+
+def _verdict(report: ReportInput) -> str:
+    tone = _TONES[report.decision.verdict]
+    reasons = "".join(f"<li>{escaped(reason, 600)}</li>" for reason in reasons_of_verdict(report))
+    also = f'<ul class="why">{reasons}</ul>' if reasons else ""
+    return (
+        f'<section aria-label="Verdict"><div class="verdict t-{tone}">{_sign(tone, "sign")}'
+        f'<div class="word">{verdict_word(report)}</div><p>{escaped(headline(report), 600)}</p>'
+        f"{also}</div></section>"
+    )
+
+
+def _facts(report: ReportInput) -> str:
+    cells = "".join(
+        f"<div><dt>{escaped(fact.label)}</dt><dd>{escaped(fact.value)}"
+        f"{f'<small>{escaped(fact.detail)}</small>' if fact.detail else ''}"
+        f"{f'<small>{_entry(fact.index)}</small>' if fact.index is not None else ''}</dd></div>"
+        for fact in short_facts(report)
+    )
+    return f'<section aria-label="Facts"><dl class="facts">{cells}</dl></section>'
+
+
+def _gates(report: ReportInput) -> str:
+    rules = {gate.gate_id: gate for gate in report.contract.gates}
+    rows = "".join(
+        _gate_row(report, gate, rules[gate.gate_id], f"g{index}")
+        for index, gate in enumerate(report.decision.gates)
+    )
+    legend = "".join(
+        f'<li><svg class="key" aria-hidden="true" width="12" height="22" viewBox="0 0 12 22">'
+        f'<path class="o-{letter}" d="{shape}"/></svg>{word}</li>'
+        for letter, word, shape in (
+            ("p", "pass", "M1 15h10v7h-10z"),
+            ("b", "borderline", "M1 8h10v14h-10z"),
+            ("f", "fail", "M1 0h10v22h-10z"),
+            ("a", "abstain, could not be judged", "M1 9h10v3h-10z"),
+        )
+    )
+    return (
+        "<section><h2>Gates</h2>"
+        '<p class="note">Each gate is one promise of the contract. A notch is a window, left to right in '
+        "time: the taller, "
+        "the worse. A value within the guard band of a limit is borderline, never a pass.</p>"
+        f'<ul class="legend">{legend}</ul><div class="board">{rows}</div></section>'
+    )
+
+
+def _gate_row(report: ReportInput, gate: GateTrack, rule: Gate, key: str) -> str:
+    title = gate_title(report, gate)
+    tone = _TONES[gate.outcome]
+    band = f"guard band {quantity(rule.guard_band, rule.unit)}" if rule.guard_band else ""
+    where = window_name(report.windows, gate.window) if gate.window is not None else ""
+    margin = f", margin {number(gate.margin)}" if gate.margin is not None else ""
+    cause = escaped(gate.reason.replace("_", " "))
+    why = "" if gate.outcome is Outcome.PASS else f'<small class="why-not">{cause}</small>'
+    kind = "required" if gate.required else "optional, an abstention does not count"
+    said = "; ".join(part for part in (limits(rule), band, tolerance(rule)) if part)
+    strip = gate_strip(gate.outcomes, title, key)
+    return (
+        f'<article class="gate t-{tone}"><div>{_chip(gate.outcome)}{why}</div>'
+        f"<h3>{escaped(title)}<small><code>{escaped(gate.metric)}</code>, {kind}</small></h3>"
+        f'<div class="said"><div class="value">{_value(gate)}</div>'
+        f"<small>{escaped(where)}{margin}</small></div>"
+        f'<div class="run">{strip}{_ends(report, outcome_counts(gate.outcomes))}</div>'
+        f'<div class="rule">{escaped(said)}. Source: {escaped(rule.rule_id, 400)}</div>'
+        "</article>"
+    )
+
+
+def _value(gate: GateTrack) -> str:
+    if gate.value is None:
+        return "not measured"
+    return f'{escaped(number(gate.value))} <span class="unit">{escaped(bracketed(gate.unit))}</span>'
+
+
+def _ends(report: ReportInput, between: str = "") -> str:
+    """The times at which a strip begins and ends, and what there is to say between them."""
+    if not report.windows:
+        return f'<div class="ends"><span>{between}</span></div>'
+    first, last = report.windows[0].start_ns, report.windows[-1].end_ns
+    if first is None or last is None:
+        names = ("record 1", f"record {len(report.windows)}")
+    else:
+        names = (clock_time(first), clock_time(last))
+    return f'<div class="ends"><span>{names[0]}</span><span>{between}</span><span>{names[1]}</span></div>'
+
+
+def _validity(report: ReportInput) -> str:
+    scores = report.decision.window_scores
+    if not scores:
+        return ""
+    return (
+        "<section><h2>Validity of the windows</h2>"
+        '<p class="note">The score of a window is the smallest margin of its required gates: 1 where all '
+        "pass with room, 0 where one "
+        "fails. A window that a required gate could not judge has none.</p>"
+        f'<div class="validity"><div>{score_strip(scores, "v1")}{_ends(report)}</div>'
+        f"<div>{score_histogram(scores, 'v2')}</div></div>"
+        f'<div class="narrow">{_table(score_table(report))}</div>{_table(concern_table(report))}</section>'
+    )
+
+
+def _results(report: ReportInput) -> str:
+    held = report.withheld_results
+    shown = report.results
+    notice = ""
+    if report.is_withheld:
+        items = "".join(f"<li>{escaped(plot.title)}</li>" for plot in held[:PLOTS_MAX])
+        notice = (
+            '<div class="held"><h3>The results of this run are withheld</h3><p '
+            'class="note">They stay in the vault as '
+            "evidence, named by digest below, and are neither drawn nor printed here.</p>"
+            f"{f'<ul>{items}</ul>' if items else ''}</div>"
+        )
+    figures = "".join(_figure(plot, f"p{index}") for index, plot in enumerate(shown))
+    if not notice and not figures:
+        return ""
+    extra = 0 if report.is_withheld else len(report.plots) - len(shown)
+    more = (
+        f'<p class="note">{counted(extra, "more plot")} can be drawn from the artifacts.</p>'
+        if extra > 0
+        else ""
+    )
+    return f"<section><h2>Results</h2>{notice}{figures}{more}</section>"
+
+
+def _figure(plot: Plot, key: str) -> str:
+    shown = plot.series[:SERIES_MAX]
+    legend = "".join(
+        f"<li>{legend_mark(index, one.style)}{escaped(one.name)}</li>" for index, one in enumerate(shown)
+    )
+    keys = f'<ul class="legend">{legend}</ul>' if len(shown) > 1 else ""
+    table = plot_table(plot)
+    # A table of a few columns fits beside the drawing; a wider one stands below it.
+    is_slim = len(table.head) <= 3 and all(len("".join(row)) <= 34 for row in table.rows)
+    layout = "beside" if is_slim else "below"
+    return (
+        f'<figure><figcaption><h3>{escaped(plot.title)}</h3><p class="note">{escaped(plot.note, 600)} From '
+        f"<code>{escaped(plot.source)}</code>.</p></figcaption>{keys}"
+        f'<div class="{layout}"><div><p class="y-label">{_axis(plot.y.label, plot.y.unit)}</p>'
+        f'{plot_field(plot, key)}<p class="x-label">{_axis(plot.x.label, plot.x.unit)}</p></div>'
+        f"<div>{_table(table)}</div></div></figure>"
+    )
+
+
+def _axis(label: str, unit: str) -> str:
+    return f"{escaped(label)} ({escaped(unit_name(unit))})"
+
+
+def _measured(report: ReportInput) -> str:
+    if not report.metrics:
+        return ""
+    return (
+        '<section><h2>Measurements</h2><p class="note">Quality of the recording, which stands whatever '
+        "the verdict.</p>"
+        f"{_table(metric_table(report))}</section>"
+    )
+
+
+def _origin(report: ReportInput) -> str:
+    rows = "".join(_origin_row(row) for row in origin_rows(report))
+    environment = environment_line(report)
+    return (
+        '<section><h2>Where this comes from</h2><p class="note">Everything the run rests on, by digest '
+        "and by its entry in the ledger of "
+        "the tenant. The same inputs give the same report, byte for byte.</p>"
+        '<div class="rows"><table role="table"><caption>Origin</caption><thead role="rowgroup"><tr '
+        'role="row">'
+        '<th role="columnheader" scope="col">What</th><th role="columnheader" scope="col">Which</th>'
+        '<th role="columnheader" scope="col" class="n">Ledger entry</th></tr></thead>'
+        f'<tbody role="rowgroup">{rows}</tbody></table></div>'
+        f"{_table(artifact_table(report), is_code=True)}"
+        f'{f"""<p class="note">{escaped(environment, 2_000)}</p>""" if environment else ""}'
+        f"{_table(crosswalk_table(report))}</section>"
+    )
+
+
+def _origin_row(row: OriginRow) -> str:
+    parts = [escaped(row.text, 400)] if row.text else []
+    if row.code:
+        parts.append(f"<code>{escaped(row.code, 1_200)}</code>")
+    entry = number(row.index) if row.index is not None else "–"
+    return (
+        f'<tr role="row"><th role="rowheader" scope="row">{escaped(row.what)}</th>'
+        f'<td role="cell">{"<br>".join(parts)}</td><td role="cell" class="n" data-l="Ledger '
+        f'entry">{entry}</td></tr>'
+    )
+
+
+def _check() -> str:
+    return (
+        '<section><h2>How to check it</h2><p class="note">This file is an artifact of the run: the '
+        "receipt names it by its SHA-256 digest, "
+        "together with everything above, and proves its place in the ledger. <code>sha256sum "
+        "report.html</code> gives the "
+        "digest; <code>tally verify</code> checks the receipt offline with nothing but the public key of "
+        "the ledger, and "
+        "<code>tally replay</code> makes all of it again from the raw bytes.</p></section>"
+    )
+
+
+def _table(table: Table, *, is_code: bool = False) -> str:
+    """A table, which becomes a list on a narrow screen: cells carry their column's name, roles keep it a table."""
+    if not table.rows:
+        return f'<p class="note">{escaped(table.caption)}.</p>'
+    numeric = [at > 0 and _is_numeric(cells) for at, cells in enumerate(zip(*table.rows, strict=True))]
+    head = "".join(
+        f'<th role="columnheader" scope="col"{_kind(is_number)}>{escaped(name)}</th>'
+        for name, is_number in zip(table.head, numeric, strict=True)
+    )
+    body = "".join(
+        f'<tr role="row"><th role="rowheader" scope="row">{_lines(row[0])}</th>'
+        + "".join(
+            f'<td role="cell" data-l="{escaped(name)}"{_kind(is_number)}>{_lines(cell, is_code=is_code)}</td>'
+            for name, cell, is_number in zip(table.head[1:], row[1:], numeric[1:], strict=True)
+        )
+        + "</tr>"
+        for row in table.rows
+    )
+    more = f'<p class="note">{escaped(table.more, 400)}</p>' if table.more else ""
+    return (
+        f'<div class="rows"><table role="table"><caption>{escaped(table.caption)}</caption><thead '
+        'role="rowgroup">'
+        f'<tr role="row">{head}</tr></thead><tbody role="rowgroup">{body}</tbody></table></div>{more}'
+    )
+
+
+def _lines(cell: str, *, is_code: bool = False) -> str:
+    if is_code and ":" in cell:
+        return f"<code>{escaped(cell, 1_000)}</code>"
+    return "<br>".join(escaped(line, 1_000) for line in cell.split("\n"))
+
+
+def _kind(is_number: bool) -> str:
+    return ' class="n"' if is_number else ""
+
+
+def _is_numeric(cells: Iterable[str]) -> bool:
+    return all(cell[:1] in "–−∞" or cell[:1].isdigit() for cell in cells if cell)
+
+
+def _entry(index: int) -> str:
+    return f"ledger entry {number(index)}"
+
+
+def _chip(outcome: Outcome) -> str:
+    tone = _TONES[outcome]
+    return f'<span class="chip t-{tone}">{_sign(tone, "")}{outcome}</span>'
+
+
+def _sign(tone: str, kind: str) -> str:
+    name = f' class="{kind}"' if kind else ""
+    return (
+        f'<svg aria-hidden="true"{name} viewBox="0 0 24 24" fill="none" stroke="currentColor" '
+        'stroke-width="2.4" '
+        f'stroke-linecap="round" stroke-linejoin="round">{_SIGNS[tone]}</svg>'
+    )
