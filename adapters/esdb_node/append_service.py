@@ -1,4 +1,6 @@
-"""Streams.Append, BatchAppend, Delete and Tombstone: requests in, verdicts of the store out, once they are durable."""
+"""Streams.Append, BatchAppend, Delete and Tombstone: requests in, verdicts of the store out, once they are
+durable.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,14 @@ from adapters.esdb_node.call import Call, Collected, Receiver, frame
 from adapters.esdb_node.flush import Flush
 from adapters.esdb_node.read_service import stream_name
 from adapters.esdb_node.record import field, varint
-from adapters.esdb_node.store import (
+from adapters.esdb_node.store import Store
+from adapters.esdb_node.streams import (
     ANY,
     NO_STREAM,
     STREAM_EXISTS,
     Appended,
     Deleted,
     Proposed,
-    Store,
     WrongVersion,
 )
 from adapters.esdb_node.wire_errors import (
@@ -277,9 +279,10 @@ def only(kind: type[M], messages: list[bytes]) -> M:
     if len(messages) != 1:
         raise invalid_argument("The call takes one request.")
     try:
-        return kind.FromString(messages[0])
+        request: M = kind.FromString(messages[0])
     except DecodeError:
         raise invalid_argument(f"The request is not a {kind.DESCRIPTOR.full_name}.") from None
+    return request
 
 
 def _when_durable(call: Call, flush: Flush | None, answer: Callable[[], None]) -> None:
@@ -346,9 +349,7 @@ def _batch_result(batch: _Batch, verdict: Appended | WrongVersion | Deleted) -> 
             return field(b"\x1a", success + b"\x22\x00")
         case Appended(revision=revision, position=int(position)):
             at = varint(position)
-            return field(
-                b"\x1a", b"\x08" + varint(revision) + field(b"\x1a", b"\x08" + at + b"\x10" + at)
-            )
+            return field(b"\x1a", b"\x08" + varint(revision) + field(b"\x1a", b"\x08" + at + b"\x10" + at))
         case WrongVersion(current=current, expected=expected):
             details = shared_pb2.WrongExpectedVersion()
             if current < 0:

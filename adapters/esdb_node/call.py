@@ -1,11 +1,12 @@
 """One gRPC call on the server side: its messages in, its messages and final status out.
 
-A method of the node is a function from a :class:`Call` to a :class:`Receiver`, which is told about each request
-message.  Three receivers cover all of the protocol: :class:`Collected` for methods that need every request message
-before they answer, :class:`Conversation` for those that talk while they listen, and whatever a hot path brings along.
+A method of the node is a function from a :class:`Call` to a :class:`Receiver`, which is told about each
+request message.  Three receivers cover all of the protocol: :class:`Collected` for methods that need every
+request message before they answer (:class:`CollectedTask` if answering takes time), :class:`Conversation` for
+those that talk while they listen, and whatever a hot path brings along.
 
-Framing follows "gRPC over HTTP2" (github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md): each message is preceded
-by one flag byte (compressed or not) and its length as four bytes, big endian.
+Framing follows "gRPC over HTTP2" (github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md): each message is
+preceded by one flag byte (compressed or not) and its length as four bytes, big endian.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from adapters.esdb_node.wire_errors import Status, WireError
 
 logger = logging.getLogger(__name__)
 
-#: A request message may be this large: the append limit of 1 MiB counts payload only, and real servers take 16 MiB.
+#: A request message may be this large: the append limit of 1 MiB counts payload only, and real servers take
+#: 16 MiB.
 MESSAGE_BYTES_MAX = 17 * 1024 * 1024
 #: All request messages of one collected call together.
 COLLECTED_BYTES_MAX = 20 * 1024 * 1024
@@ -106,7 +108,7 @@ class Call:
         """Address of the client, for people."""
         return self.transport.peer
 
-    # -- out ---------------------------------------------------------------------------------------------------
+    # -- out
 
     def send(self, frames: bytes) -> None:
         """Queue one or more framed messages (see :func:`frame`); ignored once the call is done."""
@@ -167,7 +169,7 @@ class Call:
         if self.receiver is not None:
             self.receiver.closed()
 
-    # -- in ----------------------------------------------------------------------------------------------------
+    # -- in
 
     def feed(self, data: bytes) -> None:
         """Take bytes of DATA frames; hands whole messages to the receiver."""
@@ -245,16 +247,13 @@ class Call:
 class Collected:
     """Receiver that hands all request messages at once to ``answer``, when the client has sent its last."""
 
-    __slots__ = ("_answer", "_call", "_messages", "_size", "_task")
+    __slots__ = ("_answer", "_messages", "_size", "call")
 
-    def __init__(
-        self, call: Call, answer: Callable[[Call, list[bytes]], Awaitable[None] | None]
-    ) -> None:
-        self._call = call
+    def __init__(self, call: Call, answer: Callable[[Call, list[bytes]], None]) -> None:
+        self.call = call
         self._answer = answer
         self._messages: list[bytes] = []
         self._size = 0
-        self._task: asyncio.Task[None] | None = None
 
     def message(self, payload: bytes) -> None:
         self._size += len(payload)
@@ -263,12 +262,27 @@ class Collected:
         self._messages.append(payload)
 
     def half_closed(self) -> None:
-        awaitable = self._answer(self._call, self._messages)
-        if awaitable is not None:
-            self._task = asyncio.ensure_future(_guarded(self._call, awaitable))
+        self._answer(self.call, self._messages)
+
+    def closed(self) -> None:
+        self._messages.clear()
+
+
+class CollectedTask(Collected):
+    """The same for an ``answer`` that waits; it is cancelled when the client goes away."""
+
+    __slots__ = ("_task", "_work")
+
+    def __init__(self, call: Call, answer: Callable[[Call, list[bytes]], Awaitable[None]]) -> None:
+        super().__init__(call, self._begin)
+        self._work = answer
+        self._task: asyncio.Task[None] | None = None
 
     def closed(self) -> None:
         _cancel_other(self._task)
+
+    def _begin(self, call: Call, messages: list[bytes]) -> None:
+        self._task = asyncio.ensure_future(_guarded(call, lambda: self._work(call, messages)))
 
 
 class Conversation:
@@ -281,7 +295,7 @@ class Conversation:
         self._inbox: deque[bytes] = deque()
         self._ended = False
         self._waiting: asyncio.Future[None] | None = None
-        self._task = asyncio.ensure_future(_guarded(call, talk(call, self)))
+        self._task = asyncio.ensure_future(_guarded(call, lambda: talk(call, self)))
 
     async def receive(self) -> bytes | None:
         """The next request message, or None after the last."""
@@ -294,7 +308,9 @@ class Conversation:
 
     def message(self, payload: bytes) -> None:
         if len(self._inbox) >= INBOX_MESSAGES_MAX:
-            raise WireError(Status.RESOURCE_EXHAUSTED, f"More than {INBOX_MESSAGES_MAX} requests wait to be read.")
+            raise WireError(
+                Status.RESOURCE_EXHAUSTED, f"More than {INBOX_MESSAGES_MAX} requests wait to be read."
+            )
         self._inbox.append(payload)
         self._wake()
 
@@ -321,9 +337,9 @@ def _cancel_other(task: asyncio.Task[None] | None) -> None:
         task.cancel()
 
 
-async def _guarded(call: Call, work: Awaitable[None]) -> None:
+async def _guarded(call: Call, work: Callable[[], Awaitable[None]]) -> None:
     try:
-        await work
+        await work()
     except CallClosed:
         pass
     except WireError as error:

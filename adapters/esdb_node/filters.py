@@ -26,7 +26,9 @@ FilterOptions = streams_pb2.ReadReq.Options.FilterOptions | persistent_pb2.Creat
 class EventFilter:
     """``admits`` says whether a record passes; the work is done once per stream or type, not per record."""
 
-    def __init__(self, store: Store, by_stream: bool, accepts: Callable[[str], bool], *, hides_own: bool = True) -> None:
+    def __init__(
+        self, store: Store, by_stream: bool, accepts: Callable[[str], bool], *, hides_own: bool = True
+    ) -> None:
         self._by_stream = by_stream
         self._accepts = accepts
         self._name = store.stream_name if by_stream else store.type_name
@@ -64,7 +66,9 @@ def event_filter(store: Store, options: FilterOptions) -> EventFilter | None:
     if which is None:
         return None
     expression = options.stream_identifier if which == "stream_identifier" else options.event_type
-    return EventFilter(store, which == "stream_identifier", matcher(expression.regex, tuple(expression.prefix)))
+    return EventFilter(
+        store, which == "stream_identifier", matcher(expression.regex, tuple(expression.prefix))
+    )
 
 
 def matcher(expression: str, prefixes: Sequence[str]) -> Callable[[str], bool]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from adapters.esdb_node.records_file import Row
 
 if TYPE_CHECKING:
-    from adapters.esdb_node.store import Stream
+    from adapters.esdb_node.streams import Stream
 
 Answer = Callable[[Exception | None], None]
 

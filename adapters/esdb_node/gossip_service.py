@@ -75,7 +75,9 @@ class GossipService:
 
 
 class ServerFeatures:
-    """``ServerFeatures.GetSupportedMethods``; esdbclient does not ship its messages, so they are written by hand."""
+    """``ServerFeatures.GetSupportedMethods``; esdbclient does not ship its messages, so they are written by
+    hand.
+    """
 
     def __init__(self, routes: Mapping[str, Method]) -> None:
         self._routes = routes
@@ -84,10 +86,10 @@ class ServerFeatures:
         """Every route of the node."""
         return Collected(call, self._answer)
 
-    def _answer(self, call: Call, _: list[bytes]) -> None:
+    def _answer(self, call: Call, messages: list[bytes]) -> None:
         out = b""
         for path in self._routes:
-            _, service, method = path.split("/")
+            service, method = path[1:].split("/")
             features = _FEATURES.get((service, method), ())
             out += field(
                 b"\x0a",

@@ -1,9 +1,9 @@
 """One persistent subscription group: reads its source, hands messages to consumers, waits for their answers.
 
-Life of a message: read from the source into the buffer → sent to a consumer and *outstanding* until it is acknowledged,
-refused or timed out → a refused one goes to the retry queue, which is served before the buffer, or is parked when it
-was tried too often.  The checkpoint is the place before the oldest message that is not settled; it is written to the log now
-and then, so after a crash messages may come again, but none is skipped.
+Life of a message: read from the source into the buffer → sent to a consumer and *outstanding* until it is
+acknowledged, refused or timed out → a refused one goes to the retry queue, which is served before the buffer,
+or is parked when it was tried too often.  The checkpoint is the place before the oldest message that is not
+settled; it is written to the log now and then, so after a crash messages may come again, but none is skipped.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import asyncio
 import bisect
 import logging
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -23,27 +23,28 @@ from esdbclient.protos.Grpc import persistent_pb2
 from adapters.esdb_node import reading, record
 from adapters.esdb_node.consumers import Consumer, any_room, strategy
 from adapters.esdb_node.filters import EventFilter, everything, matcher
+from adapters.esdb_node.group_checkpoint import Checkpoint
 from adapters.esdb_node.group_settings import FROM_END, GroupSettings
 from adapters.esdb_node.parking import Parking
 from adapters.esdb_node.reading import Reading
-from adapters.esdb_node.record import JSON
 from adapters.esdb_node.records_file import PAGE_ROWS_MAX, Row
-from adapters.esdb_node.store import ANY, Proposed, Store
+from adapters.esdb_node.store import Store
 from adapters.esdb_node.wire_errors import WireError, group_dropped, group_full
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINT_TYPE: Final = "$SubscriptionCheckpoint"
-#: Checkpoints kept in the log's view of their stream; one would do, two are what a real server keeps.
-CHECKPOINTS_KEPT: Final = 2
-#: How often a group with messages out looks for those that took too long.
-_TICK_SECONDS: Final = 0.1
+#: How often a group looks for messages that took too long and for a checkpoint to write.  Once a second as
+#: in a real
+#: server: clients send acknowledgements in bundles, up to 0.2 s late, and set timeouts below that.
+TICK_SECONDS: Final = 1.0
 
 Nack = persistent_pb2.ReadReq.Nack
 
 
 class Message:
-    """A record on its way through a group; ``row`` is what the source holds, ``parked`` the link of a replayed one."""
+    """A record on its way through a group; ``row`` is what the source holds, ``parked`` the link of a
+    replayed one.
+    """
 
     __slots__ = ("ack_id", "consumer", "due", "event", "link", "parked", "place", "row", "sequence", "tries")
 
@@ -77,11 +78,8 @@ class Group:
         self._outstanding: dict[str, list[Message]] = {}
         self._outstanding_count = 0
         self._sequence = 0
-        self._last_sent: tuple[int, int] | None = None
-        self._places: deque[tuple[int, int]] = deque()
-        self._checkpoint_sequence = 0
-        self._checkpoint_time = time.monotonic()
-        self.checkpoint: int | None = None
+        self._checkpoint = Checkpoint(store, settings)
+        self._next_tick = time.monotonic() + TICK_SECONDS
         self._news = asyncio.Event()
         self._wake = self._news.set
         self._task: asyncio.Task[None] | None = None
@@ -90,7 +88,7 @@ class Group:
         self._live = False
         self._next = self._first_place()
 
-    # -- for the service ---------------------------------------------------------------------------------------
+    # -- for the service
 
     def start(self) -> None:
         """Begin to work."""
@@ -108,7 +106,7 @@ class Group:
             self._task.cancel()
             await asyncio.wait((self._task,))
         if remember:
-            self._remember(at_least=1)
+            self._checkpoint.write(self._oldest_open())
 
     def join(self, consumer: Consumer) -> None:
         """Let a consumer in.
@@ -176,26 +174,16 @@ class Group:
         if now - since >= 1:
             rate = round((self._total - total_then) / (now - since))
             self._measured = (now, self._total, rate)
-        last_known = self._last_sent[1] if self._last_sent is not None else self.checkpoint
+        checkpoint, last_known = self._checkpoint.place, self._checkpoint.last_known
         return persistent_pb2.SubscriptionInfo(
             event_source=settings.stream,
             group_name=settings.group,
             status="Live" if self._live or not self.consumers else "Behind",
-            connections=[
-                persistent_pb2.SubscriptionInfo.ConnectionInfo(
-                    **{"from": consumer.call.peer},
-                    username="anonymous",
-                    total_items=consumer.total,
-                    available_slots=consumer.slots - consumer.in_flight,
-                    in_flight_messages=consumer.in_flight,
-                    connection_name=consumer.name,
-                )
-                for consumer in self.consumers
-            ],
+            connections=[_connection_info(consumer) for consumer in self.consumers],
             average_per_second=rate,
             total_items=self._total,
             count_since_last_measurement=self._total - self._measured[1],
-            last_checkpointed_event_position="" if self.checkpoint is None else settings.place(self.checkpoint),
+            last_checkpointed_event_position="" if checkpoint is None else settings.place(checkpoint),
             last_known_event_position="" if last_known is None else settings.place(last_known),
             resolve_link_tos=settings.resolve_links,
             start_from=settings.place(settings.start_from),
@@ -217,7 +205,7 @@ class Group:
             parked_message_count=self.parking.count,
         )
 
-    # -- work --------------------------------------------------------------------------------------------------
+    # -- work
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -227,17 +215,18 @@ class Group:
                 self._expire()
                 more = self._fill()
                 self._push()
-                self._remember(at_least=self.settings.min_checkpoint_count)
+                if self._checkpoint.behind:
+                    self._checkpoint.write_if_due(self._oldest_open())
             except WireError as error:  # The store cannot write now, or the source was tombstoned.
                 logger.warning("group %s on %s: %s", self.settings.group, self.settings.stream, error)
                 more = False
-                await asyncio.sleep(_TICK_SECONDS)
+                await asyncio.sleep(TICK_SECONDS)
             if more:
                 await asyncio.sleep(0)
                 continue
             tick = None
-            if self._outstanding_count or self._unremembered():
-                tick = loop.call_later(_TICK_SECONDS, self._wake)
+            if self._outstanding_count or self._checkpoint.behind:
+                tick = loop.call_later(max(0.0, self._next_tick - time.monotonic()), self._wake)
             await self._news.wait()
             if tick is not None:
                 tick.cancel()
@@ -305,7 +294,7 @@ class Group:
             kept: list[Message] = []
             while waiting:
                 message = waiting.popleft()
-                consumer = self._strategy(lambda message=message: self._pin(message))  # type: ignore[misc]
+                consumer = self._strategy(partial(self._pin, message))
                 if consumer is not None:
                     self._send(message, consumer)
                     continue
@@ -326,9 +315,8 @@ class Group:
         self._total += 1
         self._outstanding.setdefault(message.ack_id, []).append(message)
         self._outstanding_count += 1
-        if message.parked is None and (self._last_sent is None or message.sequence > self._last_sent[0]):
-            self._last_sent = (message.sequence, message.place)
-            self._places.append(self._last_sent)
+        if message.parked is None:
+            self._checkpoint.sent(message.sequence, message.place)
         event, link = message.event, message.link
         if consumer.structured:
             event = None if event is None else record.structured(event)
@@ -339,16 +327,16 @@ class Group:
     def _pin(self, message: Message) -> str:
         """What keeps a message with one consumer: its source stream, or the correlation in its metadata."""
         event = message.event or message.link or b""
-        recorded = record.RecordedEvent.FromString(event)
+        recorded: record.RecordedEvent = record.RecordedEvent.FromString(event)
         if self.settings.strategy == "PinnedByCorrelation":
             correlation = _correlation(recorded.custom_metadata)
             if correlation:
                 return correlation
         if recorded.metadata.get("type") == record.LINK_TYPE:
-            return recorded.data.partition(b"@")[2].decode("utf-8", "replace")
-        return recorded.stream_identifier.stream_name.decode("utf-8", "replace")
+            return str(recorded.data.partition(b"@")[2], "utf-8", "replace")
+        return str(recorded.stream_identifier.stream_name, "utf-8", "replace")
 
-    # -- answers -----------------------------------------------------------------------------------------------
+    # -- answers
 
     def _outstanding_of(self, ack_id: str) -> Message | None:
         messages = self._outstanding.get(ack_id)
@@ -387,20 +375,20 @@ class Group:
 
     def _expire(self) -> None:
         now = time.monotonic()
+        if now < self._next_tick:
+            return
+        self._next_tick = now + TICK_SECONDS
         late = [
-            message
-            for messages in self._outstanding.values()
-            for message in messages
-            if message.due <= now
+            message for messages in self._outstanding.values() for message in messages if message.due <= now
         ]
         for message in late:
             self._take_back(message)
             self._retry_or_park(message, "message timed out")
 
-    # -- checkpoint --------------------------------------------------------------------------------------------
+    # -- places
 
-    def _settled(self) -> tuple[int, int] | None:
-        """Sequence and place of the last message before which everything is settled."""
+    def _oldest_open(self) -> int | None:
+        """Sequence of the oldest message that was sent and is not settled."""
         oldest = min(
             (
                 message.sequence
@@ -411,53 +399,13 @@ class Group:
             default=None,
         )
         if self._retry and (oldest is None or self._retry[0].sequence < oldest):
-            oldest = self._retry[0].sequence
-        if oldest is None:
-            return self._last_sent
-        found = None
-        while self._places and self._places[0][0] < oldest:
-            found = self._places.popleft()
-        if found is not None:
-            self._places.appendleft(found)
-        return found
-
-    def _unremembered(self) -> bool:
-        return self._last_sent is not None and self._last_sent[0] > self._checkpoint_sequence
-
-    def _remember(self, at_least: int) -> None:
-        """Write a checkpoint if enough was settled and enough time passed, or very much was settled."""
-        if not self._unremembered():
-            return
-        settled = self._settled()
-        if settled is None:
-            return
-        count = settled[0] - self._checkpoint_sequence
-        waited_ms = (time.monotonic() - self._checkpoint_time) * 1000
-        full = count >= max(1, self.settings.max_checkpoint_count)
-        if not full and (count < max(1, at_least) or (at_least > 1 and waited_ms < self.settings.checkpoint_after_ms)):
-            return
-        self._checkpoint_sequence, self.checkpoint = settled
-        self._checkpoint_time = time.monotonic()
-        name = self.settings.checkpoint_stream
-        if self._store.stream(name).last_revision < 0:
-            kept = Proposed(
-                str(uuid.uuid4()), record.METADATA_TYPE, JSON, b"", b'{"$maxCount":%d}' % CHECKPOINTS_KEPT
-            )
-            self._store.append(f"$${name}", ANY, (kept,))
-        document = msgspec.json.encode(self.settings.place(self.checkpoint))
-        self._store.append(
-            name, ANY, (Proposed(str(uuid.uuid4()), CHECKPOINT_TYPE, JSON, b"", document),)
-        )
+            return self._retry[0].sequence
+        return oldest
 
     def _first_place(self) -> int:
         """Where reading begins: after the checkpoint, or where the settings say."""
-        stream = reading.readable(self._store, self.settings.checkpoint_stream)
-        if stream is not None:
-            rows = reading.backwards(self._store, stream, stream.durable_revision, 1)
-            if rows:
-                self.checkpoint = _place(record.parse(rows[0][5]).data)
-                if self.checkpoint is not None:
-                    return self.checkpoint + 1
+        if self._checkpoint.place is not None:
+            return self._checkpoint.place + 1
         if self.settings.start_from == FROM_END:
             return self.settings.started_at or 0
         return self.settings.start_from
@@ -468,6 +416,18 @@ class Group:
         return self._store.stream(self.settings.stream).watchers
 
 
+def _connection_info(consumer: Consumer) -> persistent_pb2.SubscriptionInfo.ConnectionInfo:
+    info = persistent_pb2.SubscriptionInfo.ConnectionInfo(
+        username="anonymous",
+        total_items=consumer.total,
+        available_slots=consumer.slots - consumer.in_flight,
+        in_flight_messages=consumer.in_flight,
+        connection_name=consumer.name,
+    )
+    setattr(info, "from", consumer.call.peer)  # A word of Python, so not a keyword argument.
+    return info
+
+
 def _filter(store: Store, settings: GroupSettings) -> EventFilter | None:
     if not settings.to_all:
         return None
@@ -475,15 +435,6 @@ def _filter(store: Store, settings: GroupSettings) -> EventFilter | None:
     if chosen is None:
         return everything(store)
     return EventFilter(store, chosen.by_stream, matcher(chosen.expression, chosen.prefixes))
-
-
-def _place(document: bytes) -> int | None:
-    """The number in a checkpoint, ``"7"`` or ``"C:7/P:7"``."""
-    try:
-        text = msgspec.json.decode(document, type=str)
-        return int(text.partition("/")[0].removeprefix("C:"))
-    except (msgspec.DecodeError, ValueError):
-        return None
 
 
 def _correlation(metadata: bytes) -> str:

@@ -1,7 +1,7 @@
 """PersistentSubscriptions: groups are made, changed, listed, read and removed; they survive restarts.
 
-All groups' settings are one JSON document, the newest event of ``$persistentSubscriptionConfig``; a change is answered
-when that event is durable.
+All groups' settings are one JSON document, the newest event of ``$persistentSubscriptionConfig``; a change is
+answered when that event is durable.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 
 from adapters.esdb_node import record
 from adapters.esdb_node.append_service import only
-from adapters.esdb_node.call import Call, Collected, Conversation, Receiver, frame
+from adapters.esdb_node.call import Call, Collected, CollectedTask, Conversation, Receiver, frame
 from adapters.esdb_node.consumers import Consumer
 from adapters.esdb_node.group import Group
 from adapters.esdb_node.group_settings import (
@@ -31,7 +31,8 @@ from adapters.esdb_node.group_settings import (
 )
 from adapters.esdb_node.read_service import stream_name
 from adapters.esdb_node.record import JSON, canonical_id
-from adapters.esdb_node.store import ANY, Appended, Proposed, Store
+from adapters.esdb_node.store import Store
+from adapters.esdb_node.streams import ANY, Appended, Proposed
 from adapters.esdb_node.wire_errors import (
     Status,
     WireError,
@@ -84,19 +85,19 @@ class GroupService:
             await group.stop()
         self._groups.clear()
 
-    # -- methods -----------------------------------------------------------------------------------------------
+    # -- methods
 
     def create(self, call: Call) -> Receiver:
         """Make a group."""
-        return Collected(call, self._create)
+        return CollectedTask(call, self._create)
 
     def update(self, call: Call) -> Receiver:
         """Change a group's settings; its consumers are dropped."""
-        return Collected(call, self._update)
+        return CollectedTask(call, self._update)
 
     def delete(self, call: Call) -> Receiver:
         """Remove a group, its checkpoint and what it parked."""
-        return Collected(call, self._delete)
+        return CollectedTask(call, self._delete)
 
     def read(self, call: Call) -> Receiver:
         """Be a consumer."""
@@ -116,7 +117,7 @@ class GroupService:
 
     def restart(self, call: Call) -> Receiver:
         """Stop and start all groups."""
-        return Collected(call, self._restart)
+        return CollectedTask(call, self._restart)
 
     async def _create(self, call: Call, messages: list[bytes]) -> None:
         settings = created_settings(only(persistent_pb2.CreateReq, messages))
@@ -222,7 +223,7 @@ class GroupService:
                 self._run(group.settings)
         call.finish(frame(shared_pb2.Empty().SerializeToString()))
 
-    # -- groups ------------------------------------------------------------------------------------------------
+    # -- groups
 
     def _group(self, key: tuple[str, str]) -> Group:
         group = self._groups.get(key)
@@ -262,6 +263,7 @@ def _read_request(message: bytes | None) -> persistent_pb2.ReadReq:
     if message is None:
         raise invalid_argument("A subscription begins with its options.")
     try:
-        return persistent_pb2.ReadReq.FromString(message)
+        request: persistent_pb2.ReadReq = persistent_pb2.ReadReq.FromString(message)
     except DecodeError:
         raise invalid_argument("The request is not a ReadReq.") from None
+    return request

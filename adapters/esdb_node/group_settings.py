@@ -1,4 +1,6 @@
-"""Settings of a persistent subscription group: from requests, checked, kept as JSON in the log, shown in infos."""
+"""Settings of a persistent subscription group: from requests, checked, kept as JSON in the log, shown in
+infos.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +39,8 @@ class GroupFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 class GroupSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One group; ``start_from`` is a revision or commit position (included), -1 for the end of the log.
 
-    ``started_at`` is what -1 meant when the group was made, so that a restart does not skip what came since.  A timeout
-    of 0 means that messages are waited for without end.
+    ``started_at`` is what -1 meant when the group was made, so that a restart does not skip what came since.
+    A timeout of 0 means that messages are waited for without end.
     """
 
     stream: str
@@ -88,7 +90,7 @@ def created_settings(request: persistent_pb2.CreateReq) -> GroupSettings:
     """The group a request wants made.
 
     Raises:
-        WireError: INVALID_ARGUMENT or INTERNAL (persistent-subscription-failed) for settings that cannot work.
+        WireError: INVALID_ARGUMENT, or INTERNAL with persistent-subscription-failed.
     """
     options = request.options
     settings = options.settings

@@ -1,7 +1,7 @@
 """The EventStoreDB development node: start, stop, and the paths it serves.
 
-It speaks the protocol of EventStoreDB 24 over an embedded file, for development and tests where no server can be had.
-It is one process, one machine, one user; it is *not* EventStoreDB and not for production.
+It speaks the protocol of EventStoreDB 24 over an embedded file, for development and tests where no server can
+be had. It is one process, one machine, one user; it is *not* EventStoreDB and not for production.
 """
 
 from __future__ import annotations
@@ -28,14 +28,11 @@ from adapters.esdb_node.http2 import Connection
 from adapters.esdb_node.read_service import ReadService
 from adapters.esdb_node.store import Store
 from adapters.esdb_node.tls import make_certificate, server_context
-from domain.errors import LimitError
 
 logger = logging.getLogger(__name__)
 
 #: Where EventStoreDB listens.
 DEFAULT_PORT: Final = 2113
-#: Connections that may be open; each client needs one.
-CONNECTIONS_MAX: Final = 1_000
 #: How long a stop waits for clients to take their last bytes.
 STOP_SECONDS: Final = 2.0
 
@@ -43,9 +40,9 @@ STOP_SECONDS: Final = 2.0
 class NodeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How to run a node.
 
-    ``path`` is the file of the log, None keeps it in memory; ``port`` 0 takes a free one; ``advertise_host`` is what gossip
-    says, the listening host by default.  With ``tls`` and without certificate files a certificate is made for this start.
-    ``username`` and ``password`` are asked for on TLS only.
+    ``path`` is the file of the log, None keeps it in memory; ``port`` 0 takes a free one; ``advertise_host``
+    is what gossip says, the listening host by default.  With ``tls`` and without certificate files a
+    certificate is made for this start. ``username`` and ``password`` are asked for on TLS only.
     """
 
     path: Path | None = None
@@ -60,7 +57,7 @@ class NodeOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Node:
-    """A development node in the running event loop: ``async with Node(options) as node: ... node.uri ...``."""
+    """A development node in the running event loop: ``async with Node(options) as node: … node.uri …``."""
 
     def __init__(self, options: NodeOptions) -> None:
         self.options = options
@@ -129,10 +126,10 @@ class Node:
             await self._groups.stop()
         for connection in list(self._connections):
             connection.close()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(STOP_SECONDS):
-                while self._connections:
-                    await asyncio.sleep(0.01)
+        if self._connections:
+            await asyncio.wait([one.lost for one in self._connections], timeout=STOP_SECONDS)
+        for connection in list(self._connections):
+            connection.abort()
         if self._store is not None:
             await self._store.stop()
         self._server = self._groups = self._store = None
@@ -140,8 +137,6 @@ class Node:
     def _accept(
         self, paths: Mapping[str, Method], admit: Callable[[Mapping[str, str]], None]
     ) -> asyncio.Protocol:
-        if len(self._connections) >= CONNECTIONS_MAX:
-            raise LimitError("too many connections", expected=str(CONNECTIONS_MAX))
         store = self._store
         assert store is not None
 

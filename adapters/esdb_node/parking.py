@@ -1,7 +1,7 @@
 """Parked messages of a group: put aside after too many tries, counted, and brought back when somebody asks.
 
-The parked stream holds links to the messages.  A replayed message leaves it only when a consumer settled it: its ``$tb``
-moves past what is done, so a crash in between loses nothing.
+The parked stream holds links to the messages.  A replayed message leaves it only when a consumer settled it:
+its ``$tb`` moves past what is done, so a crash in between loses nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from adapters.esdb_node import reading, record
 from adapters.esdb_node.group_settings import GroupSettings
 from adapters.esdb_node.record import JSON, LINK_TYPE, OCTETS
 from adapters.esdb_node.records_file import Row
-from adapters.esdb_node.store import ANY, Proposed, Store
+from adapters.esdb_node.store import Store
+from adapters.esdb_node.streams import ANY, Proposed
 
 #: Parked messages brought back into memory at a time.
 REPLAY_PAGE: Final = 200
@@ -44,9 +45,7 @@ class Parking:
         """Put a message aside; ``revision`` and ``stream_name`` say where it is recorded."""
         now = datetime.datetime.now(datetime.UTC).isoformat()
         metadata = msgspec.json.encode({"added": now, "reason": reason, "subscriptionEventNumber": revision})
-        link = Proposed(
-            str(uuid.uuid4()), LINK_TYPE, OCTETS, metadata, f"{revision}@{stream_name}".encode()
-        )
+        link = Proposed(str(uuid.uuid4()), LINK_TYPE, OCTETS, metadata, f"{revision}@{stream_name}".encode())
         self._store.append(self._name, ANY, (link,))
 
     def replay(self, count: int | None) -> None:
@@ -59,7 +58,9 @@ class Parking:
         self._until = max(self._until, last if count is None else min(last, first + count - 1))
 
     def next_page(self) -> list[tuple[Row, Row]]:
-        """Parked links and the records they lead to, of the replay under way; what is gone is settled at once."""
+        """Parked links and the records they lead to, of the replay under way; what is gone is settled at
+        once.
+        """
         if self._next > self._until:
             return []
         stream = self._store.stream(self._name)

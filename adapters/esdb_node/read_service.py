@@ -11,12 +11,13 @@ from esdbclient.protos.Grpc import shared_pb2, streams_pb2
 from google.protobuf.message import DecodeError
 
 from adapters.esdb_node import reading
-from adapters.esdb_node.call import Call, Collected, Receiver, frame
+from adapters.esdb_node.call import Call, CollectedTask, Receiver, frame
 from adapters.esdb_node.filters import EventFilter, event_filter
 from adapters.esdb_node.reading import NO_LIMIT, Reading
 from adapters.esdb_node.record import REVISION_MAX
 from adapters.esdb_node.records_file import PAGE_ROWS_MAX
-from adapters.esdb_node.store import Store, Stream
+from adapters.esdb_node.store import Store
+from adapters.esdb_node.streams import Stream
 from adapters.esdb_node.wire_errors import (
     invalid_argument,
     invalid_read_position,
@@ -37,7 +38,7 @@ class ReadService:
 
     def read(self, call: Call) -> Receiver:
         """Receiver for one read or subscription."""
-        return Collected(call, self._answer)
+        return CollectedTask(call, self._answer)
 
     async def _answer(self, call: Call, messages: list[bytes]) -> None:
         options = _options(messages)
@@ -60,7 +61,7 @@ class ReadService:
                 raise invalid_argument("'stream_option' is required.")
         call.finish()
 
-    # -- reads -------------------------------------------------------------------------------------------------
+    # -- reads
 
     async def _read_stream(self, call: Call, options: Options, form: Reading) -> None:
         store = self._store
@@ -91,7 +92,9 @@ class ReadService:
             last = streams_pb2.ReadResp(last_stream_position=stream.durable_revision)
             call.send(frame(last.SerializeToString()))
 
-    async def _read_all(self, call: Call, options: Options, form: Reading, chosen: EventFilter | None) -> None:
+    async def _read_all(
+        self, call: Call, options: Options, form: Reading, chosen: EventFilter | None
+    ) -> None:
         store = self._store
         left = _limit(options)
         down = options.read_direction == Options.Backwards
@@ -115,7 +118,7 @@ class ReadService:
                 left -= len(rows)
             await call.drain()
 
-    # -- subscriptions -----------------------------------------------------------------------------------------
+    # -- subscriptions
 
     async def _follow_stream(self, call: Call, options: Options, form: Reading) -> None:
         store = self._store
@@ -229,9 +232,10 @@ def _options(messages: list[bytes]) -> Options:
     if len(messages) != 1:
         raise invalid_argument("Read takes one request.")
     try:
-        return streams_pb2.ReadReq.FromString(messages[0]).options
+        request: streams_pb2.ReadReq = streams_pb2.ReadReq.FromString(messages[0])
     except DecodeError:
         raise invalid_argument("The request is not a ReadReq.") from None
+    return request.options
 
 
 def _limit(options: Options) -> int:

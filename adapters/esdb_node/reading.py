@@ -11,7 +11,8 @@ from typing import Final
 
 from adapters.esdb_node import record
 from adapters.esdb_node.records_file import Row
-from adapters.esdb_node.store import Store, Stream
+from adapters.esdb_node.store import Store
+from adapters.esdb_node.streams import Stream
 from adapters.esdb_node.wire_errors import stream_deleted
 
 #: A read without a limit; protobuf counts up to here.

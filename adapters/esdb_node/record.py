@@ -1,9 +1,10 @@
 """The bytes of one record: the answer a reader gets, made once when the event is appended.
 
-A record is kept as the framed ``ReadResp`` (event_store.client.streams) that a client with string ids and without
-link resolution receives, so that reading is copying.  Fields of a protobuf message may stand in any order; here the
-event is the last field of the answer and the id the last field of the event, always 40 bytes, so that the other
-shapes (structured ids, links, persistent subscriptions) are cut and wrapped without parsing.
+A record is kept as the framed ``ReadResp`` (event_store.client.streams) that a client with string ids and
+without link resolution receives, so that reading is copying.  Fields of a protobuf message may stand in any
+order; here the event is the last field of the answer and the id the last field of the event, always 40 bytes,
+so that the other shapes (structured ids, links, persistent subscriptions) are cut and wrapped without
+parsing.
 """
 
 from __future__ import annotations
@@ -119,7 +120,8 @@ def event_id(frame: bytes) -> str:
 
 def parse(frame: bytes) -> RecordedEvent:
     """The record as a message, for the few places that look inside."""
-    return RecordedEvent.FromString(event_part(frame))
+    event: RecordedEvent = RecordedEvent.FromString(event_part(frame))
+    return event
 
 
 def structured(event: bytes) -> bytes:

@@ -1,11 +1,11 @@
 """The embedded SQLite file under the node: one append-only table of records, ordered by position.
 
-``records`` is the log.  ``streams`` and ``event_types`` only give names short numbers.  Nothing is ever updated or
-deleted; deletion, truncation and subscription state are themselves records.
+``records`` is the log.  ``streams`` and ``event_types`` only give names short numbers.  Nothing is ever
+updated or deleted; deletion, truncation and subscription state are themselves records.
 
-The file is in WAL mode with ``synchronous = FULL``, so a commit that returned survives a crash of the machine.  Rows
-are inserted on the thread of the event loop, where the interpreter lock already is, and only the commit, which waits
-for the disk, runs on a thread of its own.
+The file is in WAL mode with ``synchronous = FULL``, so a commit that returned survives a crash of the
+machine.  Rows are inserted on the thread of the event loop, where the interpreter lock already is, and only
+the commit, which waits for the disk, runs on a thread of its own.
 """
 
 from __future__ import annotations
@@ -67,7 +67,10 @@ class RecordsFile:
         if version not in (0, _FORMAT):
             self.close()
             raise InvalidError(
-                f"{target} has another format", expected=str(_FORMAT), actual=str(version), remedy="Use a new file."
+                f"{target} has another format",
+                expected=str(_FORMAT),
+                actual=str(version),
+                remedy="Use a new file.",
             )
         self._writer.executescript(_SCHEMA)
         self._writer.execute(f"PRAGMA user_version = {_FORMAT}")
@@ -88,7 +91,7 @@ class RecordsFile:
         if self._lock is not None:
             os.close(self._lock)
 
-    # -- write -------------------------------------------------------------------------------------------------
+    # -- write
 
     def insert(
         self, streams: Iterable[tuple[int, str]], types: Iterable[tuple[int, str]], rows: Iterable[Row]
@@ -109,7 +112,7 @@ class RecordsFile:
         if self._writer.in_transaction:
             self._writer.execute("ROLLBACK")
 
-    # -- read --------------------------------------------------------------------------------------------------
+    # -- read
 
     def ends(self) -> tuple[int, int, Row | None]:
         """Largest stream number, largest type number and the last record."""

@@ -1,13 +1,14 @@
 """The log: streams, revisions, positions, and the rules by which an append is taken, repeated or refused.
 
-Life of an append: the stream's state is looked up (loaded from the file if it was not needed lately) → the expected
-version and the event ids decide (:meth:`Store.append`) → positions are given, records framed and put into the open
-:class:`~adapters.esdb_node.flush.Flush` → at the end of the event loop's turn the flush is inserted and committed on
-the commit thread, while the next one fills → the flush settles: revisions become visible, waiting readers wake,
-callers are answered.  A crash before the commit returned loses only what nobody was told about.
+Life of an append: the stream's state is looked up (loaded from the file if it was not needed lately) → the
+expected version and the event ids decide (:meth:`Store.append`) → positions are given, records framed and put
+into the open :class:`~adapters.esdb_node.flush.Flush` → at the end of the event loop's turn the flush is
+inserted and committed on the commit thread, while the next one fills → the flush settles: revisions become
+visible, waiting readers wake, callers are answered.  A crash before the commit returned loses only what
+nobody was told about.
 
-Everything here runs on the event loop's thread.  The rules are those of EventStoreDB's ``IndexWriter.CheckCommit`` and
-``StorageWriterService``; see section 2.5 of ``reference/eventstoredb.md``.
+Everything here runs on the event loop's thread.  The rules are those of EventStoreDB's
+``IndexWriter.CheckCommit`` and ``StorageWriterService``; see section 2.5 of ``reference/eventstoredb.md``.
 """
 
 from __future__ import annotations
@@ -21,17 +22,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from adapters.esdb_node import record
+from adapters.esdb_node.append_rules import check
+from adapters.esdb_node.event_ids import IDS_LOADED_BYTES, IDS_REMEMBERED, EventIds
 from adapters.esdb_node.flush import Flush
-from adapters.esdb_node.record import (
-    JSON,
-    METADATA_TYPE,
-    OCTETS,
-    REVISION_MAX,
-    TOMBSTONE_TYPE,
-)
+from adapters.esdb_node.record import JSON, METADATA_TYPE, OCTETS, REVISION_MAX, TOMBSTONE_TYPE
 from adapters.esdb_node.records_file import RecordsFile, Row
 from adapters.esdb_node.stream_metadata import (
     METASTREAM_METADATA,
@@ -41,92 +36,15 @@ from adapters.esdb_node.stream_metadata import (
     parse_metadata,
     with_truncate_before,
 )
+from adapters.esdb_node.streams import ANY, Appended, Proposed, Stream, Verdict, WrongVersion
 from adapters.esdb_node.wire_errors import unavailable
 
 logger = logging.getLogger(__name__)
 
-#: Expected versions below zero; zero and above are revisions.
-ANY: Final = -2
-NO_STREAM: Final = -1
-STREAM_EXISTS: Final = -4
-
 #: Streams whose state is kept in memory, about 500 bytes each; others are looked up again when needed.
 STREAMS_CACHED_MAX: Final = 100_000
-#: Event ids remembered for retries with ANY, in two halves; a retry comes soon or not at all (EventStoreDB has a
-#: cache of the same kind).  Retries that name a revision are recognised for ever.
-IDS_REMEMBERED: Final = 200_000
-#: After a restart ids are read back from this much of the log's end, so that a start is quick.
-IDS_LOADED_BYTES: Final = 64 * 1024 * 1024
 #: Connections are not read while more than this waits for the disk.
 BACKLOG_BYTES_MAX: Final = 32 * 1024 * 1024
-
-
-class Proposed(msgspec.Struct, frozen=True):
-    """An event somebody wants to append; ``event_id`` in canonical form."""
-
-    event_id: str
-    type: str
-    content_type: str
-    metadata: bytes
-    data: bytes
-
-
-class Appended(msgspec.Struct, frozen=True):
-    """Taken, or taken before; ``position`` of the last event, None if there was none.  Durable when ``flush`` is."""
-
-    revision: int
-    position: int | None
-    flush: Flush | None
-
-
-class WrongVersion(msgspec.Struct, frozen=True):
-    """Refused: the stream is at ``current`` (-1: it has no events)."""
-
-    current: int
-    expected: int
-    flush: Flush | None
-
-
-class Deleted(msgspec.Struct, frozen=True):
-    """Refused: tombstoned, or deleted and expected to exist."""
-
-    stream_name: str
-    flush: Flush | None
-
-
-class Stream:
-    """What the node knows about a stream; ``stream_id`` is None until its first record."""
-
-    __slots__ = (
-        "durable_revision",
-        "field",
-        "flush",
-        "last_revision",
-        "metadata_known",
-        "name",
-        "stream_id",
-        "watchers",
-    )
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.field = record.stream_field(name)
-        self.stream_id: int | None = None
-        self.last_revision = -1
-        self.durable_revision = -1
-        self.metadata_known: StreamMetadata | None = None
-        self.flush: Flush | None = None
-        self.watchers: set[Callable[[], None]] = set()
-
-    @property
-    def tombstoned(self) -> bool:
-        """Whether nothing may ever be appended again."""
-        return self.last_revision == REVISION_MAX
-
-    @property
-    def is_metastream(self) -> bool:
-        """Whether this stream holds the settings of another."""
-        return self.name.startswith("$$")
 
 
 class Store:
@@ -139,8 +57,7 @@ class Store:
         self._types: dict[str, int] = {}
         self._type_names: dict[int, str] = {}
         self._kinds: dict[tuple[str, str], bytes] = {}
-        self._ids: dict[tuple[int, str], tuple[int, int]] = {}
-        self._ids_before: dict[tuple[int, str], tuple[int, int]] = {}
+        self._ids = EventIds(())
         self._open = Flush()
         self._flushing: Flush | None = None
         self._planned = False
@@ -157,7 +74,7 @@ class Store:
         self._type_id_last = 0
         self._find_ends()
 
-    # -- start and stop ----------------------------------------------------------------------------------------
+    # -- start and stop
 
     async def start(self) -> None:
         """Write the first records of a new log: like a real server's, it begins with system events."""
@@ -186,7 +103,7 @@ class Store:
             self._commits.shutdown()
         self.file.close()
 
-    # -- names -------------------------------------------------------------------------------------------------
+    # -- names
 
     def stream(self, name: str) -> Stream:
         """The state of a stream, existing or not."""
@@ -226,17 +143,19 @@ class Store:
             stream.metadata_known = known
         return known
 
-    # -- append ------------------------------------------------------------------------------------------------
+    def find_event(self, stream: Stream, event_id: str) -> tuple[int, int] | None:
+        """Revision and position of an event of the stream, if it was appended lately."""
+        return None if stream.stream_id is None else self._ids.find(stream.stream_id, event_id)
 
-    def append(
-        self, name: str, expected: int, events: Sequence[Proposed]
-    ) -> Appended | WrongVersion | Deleted:
+    # -- append
+
+    def append(self, name: str, expected: int, events: Sequence[Proposed]) -> Verdict:
         """Take events at the end of a stream, all or none, if the stream is where the caller expects it.
 
         A retry (the same ids where they already are) is answered as the first time and writes nothing.
         """
         stream = self.stream(name)
-        verdict = self._check(stream, expected, events)
+        verdict = check(self, stream, expected, events)
         if verdict is not None:
             return verdict
         if not events:
@@ -247,12 +166,12 @@ class Store:
             self._undelete(stream)
         return self._write(stream, events)
 
-    def delete(self, name: str, expected: int) -> Appended | WrongVersion | Deleted:
+    def delete(self, name: str, expected: int) -> Verdict:
         """Hide what the stream holds; its numbering goes on if it is appended to again."""
         stream = self.stream(name)
         if stream.last_revision < 0:
             return WrongVersion(-1, expected, stream.flush)
-        verdict = self._check(stream, expected, ())
+        verdict = check(self, stream, expected, ())
         if verdict is not None:
             return verdict
         document = b'{"$tb":%d}' % REVISION_MAX
@@ -261,83 +180,16 @@ class Store:
         self._set_metadata(stream, document, taken.flush)
         return taken
 
-    def tombstone(self, name: str, expected: int) -> Appended | WrongVersion | Deleted:
+    def tombstone(self, name: str, expected: int) -> Verdict:
         """End the stream for ever."""
         stream = self.stream(name)
-        verdict = self._check(stream, expected, ())
+        verdict = check(self, stream, expected, ())
         if verdict is not None:
             return verdict
         event = Proposed(str(uuid.uuid4()), TOMBSTONE_TYPE, OCTETS, b"", b"")
         return self._write(stream, (event,), revision=REVISION_MAX)
 
-    def _check(
-        self, stream: Stream, expected: int, events: Sequence[Proposed]
-    ) -> Appended | WrongVersion | Deleted | None:
-        """None if the events may be written at the end of the stream."""
-        current = stream.last_revision
-        if current == REVISION_MAX:
-            return Deleted(stream.name, stream.flush)
-        if expected == current and current >= 0:
-            return None
-        if expected == STREAM_EXISTS:
-            if current >= 0 and self.metadata(stream).deleted:
-                return Deleted(stream.name, stream.flush)
-            if current < 0 and (stream.is_metastream or self.stream(f"$${stream.name}").last_revision < 0):
-                return WrongVersion(current, expected, stream.flush)
-        if expected in (ANY, STREAM_EXISTS):
-            return self._check_any(stream, expected, events)
-        if expected > current:
-            return WrongVersion(current, expected, stream.flush)
-        if expected < current:
-            return self._check_repeat(stream, expected, events)
-        return None
-
-    def _check_any(
-        self, stream: Stream, expected: int, events: Sequence[Proposed]
-    ) -> Appended | WrongVersion | None:
-        position = revision = -1
-        for index, event in enumerate(events):
-            known = self._known(stream, event.event_id)
-            if known is None:
-                # Part of it was appended before and part was not: not a retry, whatever it is.
-                return None if index == 0 else WrongVersion(stream.last_revision, expected, stream.flush)
-            revision, position = known
-        return Appended(revision, position, stream.flush) if events else None
-
-    def _check_repeat(
-        self, stream: Stream, expected: int, events: Sequence[Proposed]
-    ) -> Appended | WrongVersion | None:
-        position = -1
-        for index, event in enumerate(events):
-            found = self._position_of(stream, expected + 1 + index, event.event_id)
-            if found is None:
-                if index == 0 and expected == NO_STREAM and self.metadata(stream).deleted:
-                    return None
-                return WrongVersion(stream.last_revision, expected, stream.flush)
-            position = found
-        if not events:
-            if expected == NO_STREAM and self.metadata(stream).deleted:
-                return None
-            return WrongVersion(stream.last_revision, expected, stream.flush)
-        return Appended(expected + len(events), position, stream.flush)
-
-    def _known(self, stream: Stream, event_id: str) -> tuple[int, int] | None:
-        if stream.stream_id is None:
-            return None
-        key = (stream.stream_id, event_id)
-        return self._ids.get(key) or self._ids_before.get(key)
-
-    def _position_of(self, stream: Stream, revision: int, event_id: str) -> int | None:
-        """Where the event is, if it has that revision."""
-        known = self._known(stream, event_id)
-        if known is not None and known[0] == revision:
-            return known[1]
-        if stream.stream_id is None or revision > stream.last_revision:
-            return None
-        row = self.file.at(stream.stream_id, revision)
-        return row[0] if row is not None and record.event_id(row[5]) == event_id else None
-
-    # -- write -------------------------------------------------------------------------------------------------
+    # -- write
 
     def _write(self, stream: Stream, events: Sequence[Proposed], revision: int | None = None) -> Appended:
         if self._closed:
@@ -349,9 +201,7 @@ class Store:
             stream_id = stream.stream_id = self._stream_id_last
             self._stream_names[stream_id] = stream.name
             flush.streams.append((stream_id, stream.name))
-        if len(self._ids) > IDS_REMEMBERED // 2:
-            self._ids_before, self._ids = self._ids, {}
-        ids, rows = self._ids, flush.rows
+        rows, remember = flush.rows, self._ids.remember
         ticks = time.time_ns() // 100
         created = record.created_field(ticks)
         next_revision = stream.last_revision + 1 if revision is None else revision
@@ -373,7 +223,7 @@ class Store:
             )
             type_id = self._types.get(event.type) or self._type_id(event.type)
             rows.append((position, stream_id, next_revision, type_id, ticks, framed))
-            ids[stream_id, event.event_id] = (next_revision, position)
+            remember(stream_id, event.event_id, next_revision, position)
             last = position
             position += len(framed)
             next_revision += 1
@@ -388,7 +238,9 @@ class Store:
         return Appended(next_revision - 1, last, flush)
 
     def _append_metadata(self, metastream: Stream, events: Sequence[Proposed]) -> Appended:
-        """Settings take effect with the append that carries them; those of a deleted stream bring it back to life."""
+        """Settings take effect with the append that carries them; those of a deleted stream bring it back to
+        life.
+        """
         stream = self.stream(metastream.name[2:])
         deleted = stream.last_revision >= 0 and self.metadata(stream).deleted
         taken = self._write(metastream, events)
@@ -406,7 +258,7 @@ class Store:
         self._set_metadata(stream, document, taken.flush)
 
     def _set_metadata(self, stream: Stream, document: bytes, flush: Flush | None) -> None:
-        """Until the flush settles, the stream must not be forgotten: the file does not know its settings yet."""
+        """Until the flush settles the stream must not be forgotten: the file lacks its settings."""
         if not stream.is_metastream:
             stream.metadata_known = parse_metadata(document)
         if flush is not None:
@@ -420,7 +272,9 @@ class Store:
     def _kind(self, event: Proposed) -> bytes:
         if len(self._kinds) >= STREAMS_CACHED_MAX:
             self._kinds.clear()
-        kind = self._kinds[event.type, event.content_type] = record.kind_fields(event.type, event.content_type)
+        kind = self._kinds[event.type, event.content_type] = record.kind_fields(
+            event.type, event.content_type
+        )
         return kind
 
     def _type_id(self, name: str) -> int:
@@ -433,7 +287,7 @@ class Store:
         self._type_names[type_id] = name
         return type_id
 
-    # -- flush -------------------------------------------------------------------------------------------------
+    # -- flush
 
     def _plan(self) -> None:
         if not self._planned and self._flushing is None:
@@ -504,8 +358,9 @@ class Store:
         self.file.roll_back()
         lost = [flush for flush in (self._flushing, self._open) if flush is not None]
         self._flushing, self._open = None, Flush()
-        for cache in (self._types, self._type_names, self._stream_names, self._ids, self._ids_before):
-            cache.clear()
+        self._types.clear()
+        self._type_names.clear()
+        self._stream_names.clear()
         self._backlog_bytes = 0
         self._find_ends()
         for stream in self._streams.values():
@@ -515,7 +370,7 @@ class Store:
             flush.settle(refusal)
         self._resume_readers()
 
-    # -- backlog -----------------------------------------------------------------------------------------------
+    # -- backlog
 
     def busy(self, resume: Callable[[], None]) -> bool:
         """Whether enough waits for the disk; if so ``resume`` is called when it does not any more."""
@@ -530,7 +385,7 @@ class Store:
             for resume in waiting:
                 resume()
 
-    # -- load --------------------------------------------------------------------------------------------------
+    # -- load
 
     def _find_ends(self) -> None:
         self._stream_id_last, self._type_id_last, last = self.file.ends()
@@ -538,10 +393,8 @@ class Store:
             self.next_position, self.last_position = 0, -1
         else:
             self.next_position, self.last_position = last[0] + len(last[5]), last[0]
-        for stream_id, revision, position, event_id in self.file.recent_ids(
-            self.next_position - IDS_LOADED_BYTES, IDS_REMEMBERED // 2
-        ):
-            self._ids[stream_id, event_id.decode()] = (revision, position)
+        after = self.next_position - IDS_LOADED_BYTES
+        self._ids = EventIds(self.file.recent_ids(after, IDS_REMEMBERED // 2))
 
     def _load(self, stream: Stream) -> None:
         stream.flush = None

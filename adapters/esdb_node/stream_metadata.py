@@ -15,7 +15,7 @@ TICKS_PER_SECOND: Final = 10_000_000
 
 
 class StreamMetadata(msgspec.Struct, frozen=True, kw_only=True):
-    """``$maxCount``, ``$maxAge`` (seconds) and ``$tb`` (truncate before this revision); None where not set."""
+    """``$maxCount``, ``$maxAge`` (seconds) and ``$tb`` (truncate before this revision); None if not set."""
 
     max_count: int | None = None
     max_age_seconds: int | None = None
@@ -45,7 +45,9 @@ METASTREAM_METADATA: Final = StreamMetadata(max_count=1)
 
 
 def parse_metadata(document: bytes) -> StreamMetadata:
-    """What the document asks for; a document that is no JSON object, or a value of the wrong kind, asks for nothing."""
+    """What the document asks for; a document that is no JSON object, or a value of the wrong kind, asks for
+    nothing.
+    """
     fields = _object(document)
     return StreamMetadata(
         max_count=_positive(fields.get("$maxCount")),

@@ -1,7 +1,7 @@
 """What the node tells a client that it cannot serve: gRPC status, sentence and the trailers clients look at.
 
-Clients recognise errors by the ``exception`` trailer (Java, .NET, Node) or by words in the sentence (Python), so
-both are kept exactly as EventStoreDB 24 sends them; see section 2.4 of ``reference/eventstoredb.md``.
+Clients recognise errors by the ``exception`` trailer (Java, .NET, Node) or by words in the sentence (Python),
+so both are kept exactly as EventStoreDB 24 sends them; see section 2.4 of ``reference/eventstoredb.md``.
 """
 
 from __future__ import annotations
@@ -48,9 +48,10 @@ def invalid_argument(sentence: str) -> WireError:
     return WireError(Status.INVALID_ARGUMENT, sentence)
 
 
-def unimplemented(sentence: str) -> WireError:
-    """The node does not offer this."""
-    return WireError(Status.UNIMPLEMENTED, sentence)
+def unknown_method(path: str) -> WireError:
+    """The node does not offer this method."""
+    why = " JavaScript projections need a real server." if ".projections." in path else ""
+    return WireError(Status.UNIMPLEMENTED, f"The development node has no method {path[:200]}.{why}")
 
 
 def unavailable(sentence: str) -> WireError:
