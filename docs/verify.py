@@ -1,0 +1,590 @@
+#!/usr/bin/env python3
+"""A second verifier for Tallystick receipts: one file, written from docs/format.md, with no product code.
+
+    python3 verify.py RECEIPT.tally.json --key VKEY [--artifact NAME=FILE ...]
+    python3 verify.py PROOF.tlog-proof --key VKEY --leaf FILE
+    python3 verify.py ... --policy FILE          instead of --key: logs, witnesses and a quorum (tlog-policy)
+
+It needs Python 3.9 or newer and the `cryptography` package, and no network, ledger or configuration.  VKEY is
+the ledger's public key, `name+id+base64`, which you got from somewhere you trust and not from whoever gave
+you the receipt.  Exit status: 0 it holds, 1 it does not, 2 it could not be read or was asked for wrongly.
+
+The sections below have the names of the sections of docs/format.md, and steps have their numbers.
+"""
+
+import argparse
+import base64
+import binascii
+import hashlib
+import json
+import re
+import sys
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+INTEGER_MAX = 2**63 - 1
+ED25519, COSIGNATURE = 0x01, 0x04
+
+
+class Malformed(Exception):
+    """The bytes are not what they claim to be."""
+
+
+class Refused(Exception):
+    """The bytes parse, and a step of the verification fails."""
+
+
+def demand(holds, step, what):
+    if not holds:
+        raise Refused(f"{step}: {what}")
+
+
+def parse(holds, what):
+    if not holds:
+        raise Malformed(what)
+
+
+# --- Spelling -------------------------------------------------------------------------------------
+
+
+def decimal(text, what):
+    parse(
+        re.fullmatch("0|[1-9][0-9]{0,18}", text, re.ASCII) and int(text) <= INTEGER_MAX,
+        f"{what} is no decimal",
+    )
+    return int(text)
+
+
+def unbase64(text, what):
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise Malformed(f"{what} is no base64") from None
+    parse(base64.b64encode(data).decode() == text, f"{what} is not the one base64 of its bytes")
+    return data
+
+
+def unhash(text, what):
+    data = unbase64(text, what)
+    parse(len(data) == 32, f"{what} is no hash of 32 bytes")
+    return data
+
+
+def utf8(data, what):
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Malformed(f"{what} is not UTF-8") from None
+
+
+# --- Canonical JSON -------------------------------------------------------------------------------
+
+ESCAPES = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
+
+
+def canonical_number(number):
+    """The shortest decimal of a double: plain from 1e-5 up to 1e16, with an exponent outside."""
+    parse(number == number and abs(number) != float("inf"), "a number that is not finite")
+    mantissa, _, exponent = repr(abs(number)).partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    digits = (whole + fraction).lstrip("0")
+    point = len(whole) + int(exponent or 0) - (len(whole + fraction) - len(digits))
+    digits = digits.rstrip("0")
+    sign = "-" if repr(number).startswith("-") else ""
+    if not digits:
+        return sign + "0.0"
+    if -5 < point <= 16:
+        if point <= 0:
+            return f"{sign}0.{'0' * -point}{digits}"
+        return f"{sign}{digits[:point].ljust(point, '0')}.{digits[point:] or '0'}"
+    return f"{sign}{digits[0]}{'.' + digits[1:] if digits[1:] else ''}e{point - 1}"
+
+
+def canonical_string(text):
+    return '"' + "".join(ESCAPES.get(c) or (c if c >= " " else f"\\u{ord(c):04x}") for c in text) + '"'
+
+
+def canonical(value):
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str):
+        return canonical_string(value)
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return canonical_number(value)
+    if isinstance(value, list):
+        return "[" + ",".join(map(canonical, value)) + "]"
+    return (
+        "{" + ",".join(f"{canonical_string(name)}:{canonical(value[name])}" for name in sorted(value)) + "}"
+    )
+
+
+def parse_json(data, what):
+    """A JSON object in its one spelling."""
+    text = utf8(data, what)
+    try:
+        value = json.loads(text)
+        spelled = canonical(value)
+    except (ValueError, RecursionError):
+        raise Malformed(f"{what} is no JSON") from None
+    parse(isinstance(value, dict) and spelled == text, f"{what} is not the one spelling of a JSON object")
+    return value
+
+
+def members(value, what, **kinds):
+    """The members of an object that has exactly these, each of its kind."""
+    parse(
+        isinstance(value, dict) and set(value) == set(kinds), f"{what} has other members than {sorted(kinds)}"
+    )
+    for name, kind in kinds.items():
+        parse(isinstance(value[name], kind), f"{what}.{name} is of another kind")
+    return [value[name] for name in kinds]
+
+
+# --- Tree -----------------------------------------------------------------------------------------
+
+
+def sha256(data):
+    return hashlib.sha256(data).digest()
+
+
+def leaf_hash(leaf):
+    return sha256(b"\x00" + leaf)
+
+
+def check_inclusion(index, size, leaf, path, root, step):
+    demand(0 <= index < size <= INTEGER_MAX, step, f"a tree of {size} leaves has no leaf {index}")
+    demand(all(len(h) == 32 for h in (leaf, root, *path)), step, "a hash is not 32 bytes long")
+    fn, sn, r = index, size - 1, leaf
+    for p in path:
+        demand(sn, step, "the inclusion path is too long")
+        if fn & 1 or fn == sn:
+            r = sha256(b"\x01" + p + r)
+            while fn and not fn & 1:
+                fn, sn = fn >> 1, sn >> 1
+        else:
+            r = sha256(b"\x01" + r + p)
+        fn, sn = fn >> 1, sn >> 1
+    demand(sn == 0, step, "the inclusion path is too short")
+    demand(r == root, step, f"the path leads to {r.hex()}, not to the signed root {root.hex()}")
+
+
+# --- Note and key ---------------------------------------------------------------------------------
+
+
+class Key:
+    def __init__(self, name, kind, public):
+        self.name, self.kind, self.public = name, kind, public
+        self.id = sha256(name.encode() + b"\n" + bytes([kind]) + public)[:4]
+        self.hint = f"{name}+{self.id.hex()}"
+
+    def verifies(self, message, signature):
+        try:
+            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, message)
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
+    def signed_note(self, text, signature):
+        if self.kind == COSIGNATURE:
+            if len(signature) != 72 or signature[0] & 0x80:
+                return False
+            seconds = int.from_bytes(signature[:8], "big")
+            return self.verifies(f"cosignature/v1\ntime {seconds}\n{text}".encode(), signature[8:])
+        return self.verifies(text.encode(), signature)
+
+
+def is_name(name):
+    return name and not re.search("[\x00-\x1f+\ud800-\udfff]", name) and not any(c.isspace() for c in name)
+
+
+def parse_key(vkey):
+    parts = vkey.split("+", 2)
+    parse(len(parts) == 3 and is_name(parts[0]), f"not a verifier key: {vkey!r}")
+    data = unbase64(parts[2], "the verifier key")
+    parse(
+        len(data) == 33 and data[0] in (ED25519, COSIGNATURE),
+        "the verifier key is of a kind that is not supported",
+    )
+    key = Key(parts[0], data[0], data[1:])
+    parse(key.id.hex() == parts[1], "the verifier key's id does not belong to its name and key")
+    return key
+
+
+def parse_note(data):
+    """The text, and name, key id and signature of every line."""
+    parse(len(data) <= 1_000_000, "a note that is too long")
+    whole = utf8(data, "the note")
+    parse(not re.search("[\x00-\x09\x0b-\x1f]", whole), "a control character in a note")
+    text, blank, tail = whole.rpartition("\n\n")
+    parse(blank and tail.endswith("\n"), "a note without its signatures")
+    lines = []
+    for line in tail[:-1].split("\n"):
+        parts = line.split(" ")
+        parse(
+            len(parts) == 3 and parts[0] == "\u2014" and is_name(parts[1]),
+            f"not a signature line: {line[:60]!r}",
+        )
+        raw = unbase64(parts[2], "a signature")
+        parse(len(raw) > 4, "a signature line without signature")
+        lines.append((parts[1], raw[:4], raw[4:]))
+    parse(len(lines) <= 100, "too many signatures")
+    return text + "\n", lines
+
+
+def open_note(data, keys, step):
+    """The text, and the known keys that have signed it."""
+    text, lines = parse_note(data)
+    known, signers = {(key.name, key.id): key for key in keys}, []
+    demand(len(known) == len(keys), step, "two known keys share name and key id")
+    for name, key_id, signature in lines:
+        key = known.get((name, key_id))
+        if key and key not in signers:
+            demand(key.signed_note(text, signature), step, f"the signature of {key.hint} is wrong")
+            signers.append(key)
+    demand(signers, step, "no known key has signed " + ", ".join(f"{name}+{i.hex()}" for name, i, _ in lines))
+    return text, signers
+
+
+# --- Checkpoint -----------------------------------------------------------------------------------
+
+
+def parse_checkpoint(text):
+    lines = text[:-1].split("\n")
+    parse(3 <= len(lines) <= 19 and all(lines), "not a checkpoint")
+    size, root = decimal(lines[1], "the tree size"), unhash(lines[2], "the root")
+    parse(size or root == sha256(b""), "an empty tree with another root")
+    return lines[0], size, root
+
+
+# --- Policy ---------------------------------------------------------------------------------------
+
+
+class Policy:
+    def __init__(self, logs, witnesses=(), groups=(), quorum="none"):
+        self.logs, self.witnesses, self.groups, self.quorum = logs, dict(witnesses), groups, quorum
+
+    def open_checkpoint(self, note, step):
+        """Origin, size, root and the witnesses who have cosigned."""
+        text, signers = open_note(note, [*self.logs, *self.witnesses.values()], step)
+        origin, size, root = parse_checkpoint(text)
+        by_log = [key for key in signers if key.kind == ED25519 and key.name == origin]
+        demand(by_log, step, f"the log {origin!r} itself has not signed with a known key")
+        satisfied = {name for name, key in self.witnesses.items() if key in signers}
+        for name, least, group in self.groups:
+            if sum(member in satisfied for member in group) >= least:
+                satisfied.add(name)
+        demand(
+            self.quorum == "none" or self.quorum in satisfied, step, f"too few witnesses for {self.quorum!r}"
+        )
+        return origin, size, root, [key.name for key in signers if key.kind == COSIGNATURE]
+
+
+def parse_policy(data):
+    parse(len(data) <= 262_144, "a policy that is too long")
+    parse(not re.search(rb"[^\x09\x0a\x20-\x7e\x80-\xff]", data) and data.endswith(b"\n"), "not a policy")
+    logs, witnesses, groups, quorum, placed = [], {}, [], None, set()
+    defined = {"none"}
+
+    def define(name):
+        parse(name not in defined, f"{name!r} is defined twice")
+        defined.add(name)
+
+    for line in data.decode("utf-8", "surrogateescape").split("\n"):
+        items = [item for item in re.split("[ \t]+", line) if item]
+        if not items or items[0].startswith("#"):
+            continue
+        word, *rest = items
+        if word == "log" and len(rest) in (1, 2):
+            logs.append(parse_key(rest[0]))
+        elif word == "witness" and len(rest) in (2, 3):
+            define(rest[0])
+            witnesses[rest[0]] = parse_key(rest[1])
+        elif word == "group" and len(rest) >= 3:
+            name, least, *group = rest
+            parse(set(group) <= defined - {"none"}, f"group {name!r} has a member that is not defined before")
+            parse(len(set(group)) == len(group) and not placed & set(group), "a name is a member twice")
+            placed |= set(group)
+            least = {"any": 1, "all": len(group)}.get(least) or decimal(least, "a threshold")
+            parse(1 <= least <= len(group), f"the threshold of group {name!r} cannot be met")
+            define(name)
+            groups.append((name, least, group))
+        elif word == "quorum" and len(rest) == 1:
+            parse(quorum is None and rest[0] in defined, "a quorum that is not defined, or a second one")
+            quorum = rest[0]
+        else:
+            raise Malformed(f"not a line of a policy: {line[:60]!r}")
+    parse(quorum is not None, "a policy without a quorum line")
+    for keys, kind in ((logs, ED25519), (list(witnesses.values()), COSIGNATURE)):
+        parse(all(key.kind == kind for key in keys), "a key of the wrong kind in a policy")
+        parse(len({key.public for key in keys}) == len(keys) <= 64, "a key twice, or too many, in a policy")
+    parse(len(groups) <= 64, "too many groups")
+    return Policy(logs, witnesses, groups, quorum)
+
+
+# --- Proof ----------------------------------------------------------------------------------------
+
+
+def parse_proof(data):
+    head, blank, checkpoint = data.partition(b"\n\n")
+    parse(blank and head.isascii(), "not a tlog-proof")
+    lines = head.decode("ascii").split("\n")
+    parse(lines.pop(0) == "c2sp.org/tlog-proof@v1", "a proof of another version")
+    if lines and lines[0].startswith("extra "):
+        parse(
+            0 < len(unbase64(lines.pop(0)[6:], "extra data")) <= 65_536,
+            "extra data that is empty or too long",
+        )
+    parse(lines and lines[0].startswith("index "), "a proof without index")
+    index = decimal(lines.pop(0)[6:], "the index")
+    parse(len(lines) <= 64, "a path that is too long")
+    path = [unhash(line, "a hash of the path") for line in lines]
+    parse_note(checkpoint)
+    return index, path, checkpoint
+
+
+def verify_proof(data, leaf, policy):
+    index, path, checkpoint = parse_proof(data)
+    origin, size, root, cosigners = policy.open_checkpoint(checkpoint, "steps 2 and 3")
+    check_inclusion(index, size, leaf_hash(leaf), path, root, "step 4")
+    return {"log": origin, "index": index, "size": size, "root": root.hex(), "cosigners": cosigners}
+
+
+# --- Envelope -------------------------------------------------------------------------------------
+
+
+def parse_envelope(data):
+    parse(len(data) <= 900_000, "an envelope that is too long")
+    wire = parse_json(data, "the envelope")
+    payload, kind, wire_signatures = members(
+        wire, "the envelope", payload=str, payloadType=str, signatures=list
+    )
+    parse(0 < len(kind) <= 255 and 0 < len(wire_signatures) <= 16, "an envelope without type or signatures")
+    signatures = []
+    for wire_signature in wire_signatures:
+        keyid, signature = members(wire_signature, "a signature", keyid=str, sig=str)
+        signatures.append((keyid, unbase64(signature, "a signature")))
+    return unbase64(payload, "the payload"), kind, signatures
+
+
+def verify_envelope(data, key, payload_type, step):
+    payload, kind, signatures = parse_envelope(data)
+    demand(kind == payload_type, step, f"the envelope holds {kind!r}")
+    type_bytes = kind.encode()
+    message = b"DSSEv1 %d %b %d %b" % (len(type_bytes), type_bytes, len(payload), payload)
+    verified = False
+    for keyid, signature in signatures:
+        holds = key.verifies(message, signature)
+        demand(holds or keyid != key.hint, step, f"the signature of {keyid} is wrong")
+        verified = verified or holds
+    demand(verified, step, f"{key.hint} has not signed the receipt")
+    return payload
+
+
+# --- Statement ------------------------------------------------------------------------------------
+
+
+def parse_statement(data):
+    """Predicate type, predicate, and the subjects' digests by name."""
+    statement = parse_json(data, "the statement")
+    kind, predicate, predicate_type, subjects = members(
+        statement, "the statement", _type=str, predicate=dict, predicateType=str, subject=list
+    )
+    parse(kind == "https://in-toto.io/Statement/v1", "a statement of another version")
+    parse(0 < len(subjects) <= 1_024, "a statement without subjects")
+    named = {}
+    for subject in subjects:
+        parse(
+            isinstance(subject, dict) and isinstance(subject.get("digest"), dict), "a subject without digest"
+        )
+        name, digest = subject.get("name", ""), subject["digest"].get("sha256", "")
+        parse(isinstance(name, str) and name not in named, "two subjects of one name")
+        parse(not digest or re.fullmatch("[0-9a-f]{64}", digest), "a digest that is no SHA-256")
+        named[name] = digest
+    return predicate_type, predicate, named
+
+
+# --- Entry ----------------------------------------------------------------------------------------
+
+
+def parse_entry(data):
+    parse(len(data) <= 65_535, "an entry that is too long")
+    lines = utf8(data, "the entry").split("\n")
+    parse(len(lines) == 12 and not lines[11] and lines[0] == "tallystick/entry/v1", "not an entry")
+    for field in (lines[1], lines[5], lines[6]):
+        parse(0 < len(field) <= 256, "a field that is empty or too long")
+        parse(not re.search("[\x00-\x1f\x7f-\x9f\u2028\u2029]", field), "a control character in an entry")
+    parse(re.fullmatch(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+\.v[1-9][0-9]*", lines[3]), "not an event type")
+    for digest in lines[9:11]:
+        parse(re.fullmatch("[0-9a-f]{64}", digest), "a digest that is no SHA-256")
+    index = decimal(lines[2], "the index")
+    causes = [] if lines[7] == "-" else [decimal(cause, "a cause") for cause in lines[7].split(",")]
+    parse(
+        causes == sorted({cause for cause in causes if cause < index}),
+        "causes that are not earlier, ascending",
+    )
+    parse(len(causes) <= 1_024, "too many causes")
+    return {
+        "origin": lines[1],
+        "index": index,
+        "type": lines[3],
+        "recorded_at_ns": decimal(lines[4], "the time"),
+        "subject": lines[6],
+        "payload_size": decimal(lines[8], "the payload size"),
+        "payload_digest": lines[9],
+    }
+
+
+# --- Receipt --------------------------------------------------------------------------------------
+
+RANK = {"pass": 0, "borderline": 1, "abstain": 2, "fail": 3}
+
+
+def worst(outcomes):
+    return max(outcomes, key=RANK.__getitem__, default="abstain")
+
+
+def indices_of(predicate):
+    """Where each thing stands that the receipt rests on."""
+    found = {f"run.{name}": predicate["run"][name] for name in ("started_index", "decided_index")}
+    for name in ("source", "contract", "procedure", "configuration", "calibration"):
+        if predicate[name] is not None:
+            found[name] = predicate[name]["index"]
+    for name in ("batches", "datasets"):
+        for number, part in enumerate(predicate[name]):
+            found[f"{name}[{number}]"] = part["index"]
+    return found
+
+
+def check_predicate(predicate, entry):
+    try:
+        for name, index in indices_of(predicate).items():
+            parse(type(index) is int, f"{name} has no index")
+            demand(
+                0 <= index < entry["index"], "step 8", f"{name} is entry {index}, not before {entry['index']}"
+            )
+        gates = [(gate["outcome"], gate["required"]) for gate in predicate["gates"]]
+        parse(all(outcome in RANK and isinstance(needed, bool) for outcome, needed in gates), "not a gate")
+        required = worst(outcome for outcome, needed in gates if needed)
+        optional = [outcome for outcome, needed in gates if not needed and outcome != "abstain"]
+        verdict, presentable = predicate["verdict"], predicate["is_presentable"]
+        parse(isinstance(presentable, bool), "is_presentable is neither true nor false")
+        follows = worst([required, *optional])
+        demand(
+            verdict == follows, "step 9", f"the verdict is {verdict!r}; from the gates follows {follows!r}"
+        )
+        withheld = verdict in ("fail", "abstain")
+        demand(not (presentable and withheld), "step 9", f"a run that is {verdict!r} is presented")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise Malformed(f"the receipt lacks a member or has one of another kind: {error}") from None
+
+
+# --- Bundle ---------------------------------------------------------------------------------------
+
+
+def verify_bundle(data, policy, artifacts=None):
+    wire = parse_json(data[:-1] if data.endswith(b"\n") else data, "the bundle")
+    entry_text, envelope_text, version, proof_text = members(
+        wire, "the bundle", entry=str, envelope=str, format=str, proof=str
+    )
+    parse(version == "tallystick/bundle/v1", "a bundle of another version")
+    entry_bytes, envelope = unbase64(entry_text, "entry"), unbase64(envelope_text, "envelope")
+    index, path, checkpoint = parse_proof(unbase64(proof_text, "proof"))  # 1
+
+    entry = parse_entry(entry_bytes)  # 2
+    demand(entry["type"] == "receipt.issued.v1", "step 2", f"the entry is a {entry['type']}")
+    keys = [key for key in policy.logs if key.name == entry["origin"]]
+    demand(keys, "step 2", f"no key of the ledger {entry['origin']!r} is known")
+
+    digest = hashlib.sha256(envelope).hexdigest()
+    demand(
+        digest == entry["payload_digest"],
+        "step 3",
+        f"the envelope is {digest}, not {entry['payload_digest']}",
+    )
+    demand(len(envelope) == entry["payload_size"], "step 3", "the envelope has another length")
+
+    origin, size, root, cosigners = policy.open_checkpoint(checkpoint, "step 4")  # 4
+    demand(origin == entry["origin"], "step 4", f"the checkpoint is of {origin!r}")
+
+    demand(index == entry["index"], "step 5", f"the proof is of entry {index}, not of {entry['index']}")
+    check_inclusion(index, size, leaf_hash(entry_bytes), path, root, "step 5")
+
+    payload = verify_envelope(envelope, keys[0], "application/vnd.in-toto+json", "step 6")
+
+    predicate_type, predicate, named = parse_statement(payload)
+    receipt_id = "r" + hashlib.sha256(payload).hexdigest()[:24]
+    demand(
+        predicate_type == "urn:tallystick:receipt:v1", "step 7", f"a statement of the type {predicate_type!r}"
+    )
+    demand(
+        entry["subject"] == f"receipt/{receipt_id}",
+        "step 7",
+        f"the entry is filed under {entry['subject']!r}",
+    )
+    demand(predicate.get("ledger") == origin, "step 7", f"the receipt is of {predicate.get('ledger')!r}")
+
+    check_predicate(predicate, entry)  # 8, 9
+
+    for name, content in (artifacts or {}).items():
+        demand(name in named, "step 10", f"the receipt names no artifact {name!r}")
+        actual = hashlib.sha256(content).hexdigest()
+        demand(actual == named[name], "step 10", f"artifact {name!r} is {actual}, not {named[name]}")
+    return {
+        "receipt": receipt_id,
+        "verdict": predicate["verdict"],
+        "presented": predicate["is_presentable"],
+        "log": origin,
+        "index": index,
+        "size": size,
+        "root": root.hex(),
+        "recorded_at_ns": entry["recorded_at_ns"],
+        "cosigners": cosigners,
+        "artifacts": named,
+        "checked_artifacts": sorted(artifacts or {}),
+    }
+
+
+# --- Command line ---------------------------------------------------------------------------------
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description="Verify a Tallystick receipt or a tlog-proof, offline.")
+    parser.add_argument("file", type=Path, help="a bundle (*.tally.json) or a proof (*.tlog-proof)")
+    trust = parser.add_mutually_exclusive_group(required=True)
+    trust.add_argument("--key", help="the ledger's public key: name+id+base64")
+    trust.add_argument("--policy", type=Path, help="a tlog-policy file")
+    parser.add_argument("--leaf", type=Path, help="the entry that a proof is of")
+    parser.add_argument(
+        "--artifact", action="append", default=[], metavar="NAME=FILE", help="check a file you hold"
+    )
+    asked = parser.parse_args(arguments)
+    try:
+        data = asked.file.read_bytes()
+        policy = (
+            parse_policy(asked.policy.read_bytes())
+            if asked.policy
+            else Policy([parse_key(asked.key.strip())])
+        )
+        if data.startswith(b"c2sp.org/tlog-proof@"):
+            parse(asked.leaf is not None, "a proof is verified with --leaf FILE")
+            found = verify_proof(data, asked.leaf.read_bytes(), policy)
+        else:
+            pairs = [pair.partition("=") for pair in asked.artifact]
+            parse(all(separator for _, separator, _ in pairs), "write --artifact NAME=FILE")
+            found = verify_bundle(data, policy, {name: Path(file).read_bytes() for name, _, file in pairs})
+    except Refused as refusal:
+        print(f"REFUSED {asked.file}: {refusal}", file=sys.stderr)
+        return 1
+    except (Malformed, OSError) as error:
+        print(f"UNREADABLE {asked.file}: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(found, indent=2, ensure_ascii=False))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
