@@ -223,7 +223,7 @@ class _LedgerFile:
         db.execute("PRAGMA synchronous=FULL")
         db.execute("PRAGMA trusted_schema=OFF")
         db.execute("PRAGMA cache_size=-65536")
-        if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'records_are_never_deleted'").fetchone():
+        if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'records'").fetchone():
             db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
             db.execute("INSERT OR IGNORE INTO store VALUES (1, ?, ?)", (self._ledger, SCHEMA_VERSION))
             self._path.chmod(0o600)

@@ -58,6 +58,8 @@ def lookup_names(event: Event, subject: str) -> tuple[str, ...]:
             names.append(batch_name(event.batch_id))
         case DatasetDerived():
             names.append(dataset_name(event.digest))
+        case BatchQuarantined():
+            names.append(f"quarantined/{event.batch_id}")
         case _:
             if subject.startswith("receipt/"):
                 names.append(subject)

@@ -84,10 +84,11 @@ def test_a_hole_in_the_sequence_is_found(tmp_path: Path) -> None:
     assert any("holes" in finding for finding in findings)
 
 
-def test_a_removed_trigger_is_found_and_put_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("trigger", ["records_are_never_updated", "records_are_never_deleted"])
+def test_a_removed_trigger_is_found(tmp_path: Path, trigger: str) -> None:
     path = _stored(tmp_path)
     with sqlite3.connect(path) as db:
-        db.execute("DROP TRIGGER records_are_never_updated")
+        db.execute(f"DROP TRIGGER {trigger}")
 
     async def check() -> list[str]:
         log = SQLiteLog(tmp_path)
