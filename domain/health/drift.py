@@ -9,6 +9,7 @@ who must not see the person's data.  Even a field name is only repeated when it 
 from __future__ import annotations
 
 import enum
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -29,6 +30,18 @@ DRIFT_PATHS_MAX = 500
 INTEGER_MAX = 2**53 - 1
 
 PRINTABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
+
+_KINDS: Mapping[type, str] = {
+    type(None): "null",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "text",
+    list: "list",
+    dict: "object",
+}
+_NUMERIC = frozenset({int, float, type(None)})
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Drift(enum.StrEnum):
@@ -78,8 +91,7 @@ class Shape(Struct, frozen=True, kw_only=True):
     """The known fields of a document.
 
     ``essential`` fields must be readable or nothing is mapped; ``expected`` ones are sent even when they are
-    null. ``values`` lists the texts a field may hold, ``codes`` the characters of which a field is made up,
-    ``nested`` the fields that hold objects with a shape of their own.
+    null. ``values`` lists the texts a field may hold, ``codes`` the characters of which a field is made up.
     """
 
     fields: dict[str, FieldShape]
@@ -87,7 +99,6 @@ class Shape(Struct, frozen=True, kw_only=True):
     expected: tuple[str, ...]
     values: Mapping[str, frozenset[str]] = {}
     codes: Mapping[str, str] = {}
-    nested: tuple[tuple[str, Shape], ...] = ()
 
 
 def compile_shape(
@@ -105,7 +116,6 @@ def compile_shape(
         expected=shape.expected,
         values=values or {},
         codes=codes or {},
-        nested=shape.nested,
     )
 
 
@@ -120,12 +130,12 @@ def sift(
     fitting: dict[str, Any] = {}
     findings: list[DriftFinding] = []
     for name, value in document.items():
-        path = prefix + printable(name)
         field = shape.fields.get(name)
-        if field is None:
-            findings.append(DriftFinding(drift=Drift.UNKNOWN, path=path, found=kind_of(value)))
-            continue
         kind = kind_of(value)
+        if field is None:
+            findings.append(DriftFinding(drift=Drift.UNKNOWN, path=prefix + printable(name), found=kind))
+            continue
+        path = prefix + name
         if kind not in field.kinds:
             findings.append(
                 DriftFinding(drift=Drift.RETYPED, path=path, expected=field.expectation, found=kind)
@@ -158,7 +168,7 @@ def sift(
 
 def missing_fields(document: Struct, shape: Shape) -> list[DriftFinding]:
     """Expected fields that a decoded struct was not given."""
-    if UNSET not in map(document.__getattribute__, shape.expected):
+    if UNSET not in msgspec.structs.astuple(document):
         return []
     return [
         DriftFinding(drift=Drift.MISSING, path=name, expected=shape.fields[name].expectation)
@@ -176,8 +186,8 @@ def enum_growth(document: Struct, shape: Shape) -> list[DriftFinding]:
             findings.append(DriftFinding(drift=Drift.ENUM_GROWTH, path=name, expected="a known value"))
     for name, codes in shape.codes.items():
         value = getattr(document, name)
-        # strip() leaves nothing exactly when every character is a known code.
-        if isinstance(value, str) and value.strip(codes):
+        # Deleting the known codes leaves nothing exactly when there are no others.
+        if isinstance(value, str) and value.encode().translate(None, codes.encode()):
             findings.append(DriftFinding(drift=Drift.ENUM_GROWTH, path=name, expected=f"codes {codes}"))
     return findings
 
@@ -226,26 +236,27 @@ def printable(name: str) -> str:
 
 
 def kind_of(value: object) -> str:
-    """The kind of a decoded JSON value."""
+    """The kind of a decoded JSON value, with a kind of their own for those that JSON can say and a record
+    cannot.
+    """
+    kind = _KINDS[type(value)]
     match value:
-        case None:
-            return "null"
-        case bool():
-            return "boolean"
-        case int():
-            return "integer" if -INTEGER_MAX <= value <= INTEGER_MAX else "integer beyond 2^53"
-        case float():
-            return "number"
-        case str():
-            return "text"
-        case list():
-            return "list"
+        case str() if not value.isascii() and _LONE_SURROGATE.search(value):
+            return "text with half a character"
+        case int() if not -INTEGER_MAX <= value <= INTEGER_MAX:
+            return "integer beyond 2^53"
+        case float() if not math.isfinite(value):
+            return "number beyond 64 bits"
         case _:
-            return "object"
+            return kind
 
 
 def _fitting_items(items: list[Any], kinds: frozenset[str]) -> tuple[list[Any], str]:
     """The items with ``None`` for those that do not fit, and the kind of the first of these."""
+    if _NUMERIC.issuperset(map(type, items)) and {_KINDS[item] for item in set(map(type, items))} <= kinds:
+        numbers = [item for item in set(items) if item is not None]
+        if not numbers or (min(numbers) >= -INTEGER_MAX and max(numbers) <= INTEGER_MAX):
+            return items, ""
     found = ""
     fitting = []
     for item in items:
@@ -269,8 +280,7 @@ def _shape(info: msgspec.inspect.Type, expected: frozenset[str]) -> Shape:
     essential = tuple(name for name, field in fields.items() if field.is_essential)
     # An essential field that is missing must be reported like any other.
     ordered = tuple(name for name in fields if name in expected or name in essential)
-    nested = tuple((name, field.fields) for name, field in fields.items() if field.fields is not None)
-    return Shape(fields=fields, essential=essential, expected=ordered, nested=nested)
+    return Shape(fields=fields, essential=essential, expected=ordered)
 
 
 def _field(info: msgspec.inspect.Type, is_essential: bool, is_expected: bool) -> FieldShape:

@@ -22,7 +22,8 @@ YEAR_MIN, YEAR_MAX = 1970, 2261
 
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 _INSTANT = re.compile(
-    r"\d{4}-\d{2}-\d{2}[Tt ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:[.,](\d{1,9}))?([Zz]|[+-]\d{2}:?[0-5]\d)?",
+    r"(\d{4}-\d{2}-\d{2}[Tt ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:[.,](\d{1,9}))?"
+    r"(?:([Zz])|([+-]\d{2}):?([0-5]\d))?",
     re.ASCII,
 )
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -49,31 +50,30 @@ def parse_local_instant(text: str, field: str) -> LocalInstant:
     match = _INSTANT.fullmatch(text)
     if match is None:
         raise _malformed(field, text)
-    local = text[:19] if text[10] == "T" else f"{text[:10]}T{text[11:19]}"
+    local, fraction, zulu, offset_hours, offset_minutes = match.groups()
+    if local[10] != "T":
+        local = f"{local[:10]}T{local[11:]}"
     try:
         clock = datetime.fromisoformat(local)
     except ValueError as error:
         raise _malformed(field, text) from error
     if not YEAR_MIN <= clock.year <= YEAR_MAX:
         raise _malformed(field, text, expected=f"a year from {YEAR_MIN} to {YEAR_MAX}")
-    fraction, zone = match.groups()
     nanosecond = 0
-    if fraction is not None:
-        digits = fraction.rstrip("0")
-        if digits:
-            local = f"{local}.{digits}"
-            nanosecond = int(fraction.ljust(9, "0"))
-    if zone is None:
-        return LocalInstant(local, None, None)
-    offset = 0
-    if len(zone) > 1:
-        offset = int(zone[1:3]) * 3_600 + int(zone[-2:]) * 60
-        if offset > OFFSET_SECONDS_MAX:
+    if fraction is not None and (digits := fraction.rstrip("0")):
+        local = f"{local}.{digits}"
+        nanosecond = int(fraction.ljust(9, "0"))
+    if offset_hours is not None:
+        minutes = int(offset_minutes)
+        offset = int(offset_hours) * 3_600 + (-minutes if offset_hours[0] == "-" else minutes) * 60
+        if abs(offset) > OFFSET_SECONDS_MAX:
             raise _malformed(field, text)
-        if zone[0] == "-":
-            offset = -offset
+    elif zulu is not None:
+        offset = 0
+    else:
+        return LocalInstant(local, None, None)
     days = clock.toordinal() - _EPOCH_ORDINAL
-    seconds = days * DAY_SECONDS + clock.hour * 3_600 + clock.minute * 60 + clock.second - offset
+    seconds = ((days * 24 + clock.hour) * 60 + clock.minute) * 60 + clock.second - offset
     return LocalInstant(local, offset, seconds * SECOND_NS + nanosecond)
 
 

@@ -16,10 +16,10 @@ from domain.health.drift import Drift, DriftFinding, count, drift_artifact
 from domain.health.freshness import AGE_METRIC, age_seconds
 from domain.health.records import (
     RECORDS_ARTIFACT,
+    RECORDS_FORMAT,
     Daily,
     HealthRecord,
     Provenance,
-    RecordSet,
     Sleep,
     UnitNote,
 )
@@ -56,7 +56,7 @@ class MappedRecord(Struct, frozen=True, kw_only=True):
 def mapping_result(
     mapper: str,
     mapper_version: str,
-    units: tuple[UnitNote, ...],
+    units: msgspec.Raw,
     mapped: Sequence[MappedRecord],
     received_at_ns: int,
 ) -> ProcedureResult:
@@ -80,19 +80,21 @@ def mapping_result(
     )
 
 
-def encode_record_set(record_set: RecordSet) -> bytes:
-    """The canonical bytes of ``records.json``."""
-    return _encoder.encode(record_set)
+def encode_units(units: tuple[UnitNote, ...]) -> msgspec.Raw:
+    """The notes that every artifact of a mapper repeats, encoded once."""
+    return msgspec.Raw(_encoder.encode(units))
 
 
 def _records_artifact(
-    mapper: str, mapper_version: str, units: tuple[UnitNote, ...], mapped: Sequence[MappedRecord]
+    mapper: str, mapper_version: str, units: msgspec.Raw, mapped: Sequence[MappedRecord]
 ) -> Artifact:
-    record_set = RecordSet(
-        mapper=mapper,
-        mapper_version=mapper_version,
-        units=units,
-        records=tuple(
+    """``records.json``: a ``RecordSet``."""
+    record_set = {
+        "format": RECORDS_FORMAT,
+        "mapper": mapper,
+        "mapper_version": mapper_version,
+        "units": units,
+        "records": [
             HealthRecord(
                 record_key=item.record_key,
                 provenance=Provenance(
@@ -102,17 +104,19 @@ def _records_artifact(
                 implausible_rules=item.broken_rules,
             )
             for position, item in enumerate(mapped)
-        ),
-    )
-    return Artifact(name=RECORDS_ARTIFACT, media_type="application/json", data=encode_record_set(record_set))
+        ],
+    }
+    return Artifact(name=RECORDS_ARTIFACT, media_type="application/json", data=_encoder.encode(record_set))
 
 
 def _drift_tracks(mapped: Sequence[MappedRecord]) -> list[MetricTrack]:
+    none = (0.0,) * len(mapped)
+    has_drift = any(item.findings for item in mapped)
     return [
         MetricTrack(
             name=name,
             unit="1",
-            values=tuple(float(count(item.findings, drift)) if item.findings else 0.0 for item in mapped),
+            values=tuple([float(count(item.findings, drift)) for item in mapped]) if has_drift else none,
         )
         for drift, name in DRIFT_METRICS.items()
     ]

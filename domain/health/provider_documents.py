@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
@@ -41,7 +42,6 @@ NESTING_MAX = 32
 
 _BOM = b"\xef\xbb\xbf"
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_SPACE_BEFORE_COLON = re.compile(rb'"[ \t\r\n]+:')
 _BRACKET = re.compile(rb"[\[\]{}]")
 
 D = TypeVar("D", bound=Struct)
@@ -99,6 +99,9 @@ class DocumentReader(Generic[D]):
 
     def _read_exact(self, payload: bytes) -> list[ProviderDocument[D]] | None:
         """The documents if nothing about them needs explaining (enumerations apart), otherwise ``None``."""
+        if b"\\" in payload:
+            # A colon can be spelled with an escape, and then colons cannot be counted.
+            return None
         decoded: Answer[D] | D
         try:
             decoded = self._answer.decode(payload)
@@ -107,17 +110,13 @@ class DocumentReader(Generic[D]):
                 decoded = self._document.decode(payload)
             except (msgspec.DecodeError, ValueError, RecursionError):
                 return None
-        if isinstance(decoded, Answer):
-            bodies = decoded.data
-            paths = [f"data[{position}]" for position in range(len(bodies))]
-            around_count = 1 if decoded.next_token is UNSET else 2
-        else:
-            bodies, paths, around_count = (decoded,), [""], 0
-        if _repeats_a_key(payload, around_count + sum(_key_count(body, self._shape) for body in bodies)):
+        if _holds_a_key_twice(payload, decoded):
             return None
+        if not isinstance(decoded, Answer):
+            return [self._document_at(0, "", decoded, missing_fields(decoded, self._shape))]
         return [
-            self._document_at(position, path, body, missing_fields(body, self._shape))
-            for position, (path, body) in enumerate(zip(paths, bodies, strict=True))
+            self._document_at(position, f"data[{position}]", body, missing_fields(body, self._shape))
+            for position, body in enumerate(decoded.data)
         ]
 
     def _read_thoroughly(self, payload: bytes) -> list[ProviderDocument[D]]:
@@ -182,24 +181,13 @@ class DocumentReader(Generic[D]):
         return ProviderDocument(position, path, body, (*findings, *enum_growth(body, self._shape)))
 
 
-def _repeats_a_key(payload: bytes, key_count: int) -> bool:
-    """Whether the payload may hold more keys than were decoded, that is, one of them twice.
+def _holds_a_key_twice(payload: bytes, decoded: Struct) -> bool:
+    """Whether an object of a payload that was decoded without loss had two keys of one name.
 
-    Every key is a quote followed by a colon.  Text can only add such pairs, so that an equal count proves
-    each key stood once; an unequal one proves nothing and is looked into.
+    A key that stood twice was decoded once, so that its second colon is missing when the same is written
+    again.
     """
-    return payload.count(b'":') != key_count or _SPACE_BEFORE_COLON.search(payload) is not None
-
-
-def _key_count(value: Struct, shape: Shape) -> int:
-    """How many keys of a document were decoded; absent ones are ``UNSET``."""
-    items = msgspec.structs.astuple(value)
-    keys = len(items) - items.count(UNSET)
-    for name, inner_shape in shape.nested:
-        inner = getattr(value, name)
-        if isinstance(inner, Struct):
-            keys += _key_count(inner, inner_shape)
-    return keys
+    return payload.count(b":") != msgspec.json.encode(decoded).count(b":")
 
 
 def _parse_json(payload: bytes) -> Any:
@@ -212,17 +200,18 @@ def _parse_json(payload: bytes) -> Any:
         raise _not_json(f"byte {error.start} is not UTF-8") from error
     _check_depth(payload)
     try:
-        # msgspec is the stricter grammar of the two (no NaN, no lone surrogates), json the one that shows
-        # every key.
-        msgspec.json.decode(payload)
-        return json.loads(text, object_pairs_hook=_object_without_repeats)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise _not_json(
-            str(error) if isinstance(error, msgspec.DecodeError) else "it cannot be read"
-        ) from error
+        return json.loads(text, object_pairs_hook=_object_without_repeats, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise _not_json(f"{error.msg} at character {error.pos}") from error
+    except ValueError as error:
+        # Python refuses to convert integers of more than 4,300 digits.
+        raise _not_json("it holds a number of absurd length") from error
 
 
 def _check_depth(payload: bytes) -> None:
+    """Raise LimitError before a parser recurses as deep as the sender likes."""
+    if payload.count(b"[") + payload.count(b"{") <= NESTING_MAX:
+        return
     depth = 0
     for bracket in _BRACKET.findall(_STRING.sub(b"", payload)):
         depth += 1 if bracket in b"[{" else -1
@@ -233,14 +222,18 @@ def _check_depth(payload: bytes) -> None:
 def _object_without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     known = dict(pairs)
     if len(known) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        repeats = Counter(name for name, _ in pairs)
+        twice = next(name for name, times in repeats.items() if times > 1)
         raise MalformedError(
             "an object holds the same key twice",
             field=printable(twice),
             remedy="Nobody can say which of the two is meant.",
         )
     return known
+
+
+def _refuse_constant(name: str) -> None:
+    raise _not_json(f"{name} is not a number in JSON")
 
 
 def _not_json(why: str) -> MalformedError:

@@ -7,7 +7,7 @@ ledger.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -111,13 +111,13 @@ def _changes(path: str, before: Any, after: Any) -> Iterator[FieldChange]:
             inner = f"{path}.{name}" if path else name
             yield from _changes(inner, before.get(name), after.get(name))
         return
-    if isinstance(before, list | str) and isinstance(after, type(before)):
+    if isinstance(before, tuple | list | str) and isinstance(after, type(before)):
         yield FieldChange(path=path, before=_render(before), after=_render(after, compared_with=before))
         return
     yield FieldChange(path=path, before=_render(before), after=_render(after))
 
 
-def _render(value: Any, compared_with: list[Any] | str | None = None) -> str:
+def _render(value: Any, compared_with: Sequence[Any] | None = None) -> str:
     text = msgspec.json.encode(value).decode()
     if len(text) <= RENDERED_LENGTH_MAX:
         return text

@@ -32,9 +32,8 @@ def record_key(secret: bytes, *natural_key: str) -> str:
             expected=f">= {SECRET_BYTES_MIN} bytes",
             actual=f"{len(secret)} bytes",
         )
-    message = bytearray(PURPOSE)
+    message = PURPOSE
     for part in natural_key:
         encoded = part.encode("utf-8")
-        message += len(encoded).to_bytes(8, "big")
-        message += encoded
-    return hmac.digest(secret, bytes(message), "sha256")[:RECORD_KEY_BYTES].hex()
+        message += len(encoded).to_bytes(8, "big") + encoded
+    return hmac.digest(secret, message, "sha256")[:RECORD_KEY_BYTES].hex()

@@ -103,7 +103,7 @@ class ActivityLevel(enum.IntEnum):
     NOT_WORN = 6
 
 
-class Revision(Struct, frozen=True, kw_only=True):
+class Revision(Struct, frozen=True, kw_only=True, gc=False):
     """Which state of its record this is.  ``ordering_ns`` is Unix nanoseconds; the provider's own version
     number and reason are kept as they were written.
     """
@@ -115,7 +115,7 @@ class Revision(Struct, frozen=True, kw_only=True):
     provider_reason: str | None = None
 
 
-class SourceDevice(Struct, frozen=True, kw_only=True):
+class SourceDevice(Struct, frozen=True, kw_only=True, gc=False):
     """What recorded it, as far as the provider tells; ``device_id`` is the provider's opaque name for one
     piece of hardware.
     """
@@ -126,7 +126,7 @@ class SourceDevice(Struct, frozen=True, kw_only=True):
     algorithm_version: str | None = None
 
 
-class SampleSeries(Struct, frozen=True, kw_only=True):
+class SampleSeries(Struct, frozen=True, kw_only=True, gc=False):
     """Evenly spaced samples; the unit is in the name of the field that holds the series.  ``None`` where
     nothing was measured.
 
@@ -139,21 +139,21 @@ class SampleSeries(Struct, frozen=True, kw_only=True):
     values: tuple[Number | None, ...]
 
 
-class Hypnogram(Struct, frozen=True, kw_only=True):
+class Hypnogram(Struct, frozen=True, kw_only=True, gc=False):
     """Sleep stages: one ``SleepLevel`` digit per interval, beginning when the record begins."""
 
     interval_seconds: int
     levels: str
 
 
-class ActivityTrack(Struct, frozen=True, kw_only=True):
+class ActivityTrack(Struct, frozen=True, kw_only=True, gc=False):
     """Activity classes: one ``ActivityLevel`` digit per interval, beginning when the record begins."""
 
     interval_seconds: int
     levels: str
 
 
-class Sleep(Struct, frozen=True, kw_only=True, tag_field="record_type", tag="sleep"):
+class Sleep(Struct, frozen=True, kw_only=True, gc=False, tag_field="record_type", tag="sleep"):
     """One period of sleep.  ``is_nap`` is ``None`` where the provider does not say what kind of period it
     was.
     """
@@ -192,7 +192,7 @@ class Sleep(Struct, frozen=True, kw_only=True, tag_field="record_type", tag="sle
     is_battery_low: bool | None = None
 
 
-class Daily(Struct, frozen=True, kw_only=True, tag_field="record_type", tag="daily"):
+class Daily(Struct, frozen=True, kw_only=True, gc=False, tag_field="record_type", tag="daily"):
     """One day of activity.  A day lasts 23 to 25 hours; ``end_time_local`` shows the same clock as
     ``start_time_local`` one date later unless the provider says otherwise, and ``end_offset_seconds`` is
     ``None`` where the provider does not tell it.
@@ -231,7 +231,7 @@ class Daily(Struct, frozen=True, kw_only=True, tag_field="record_type", tag="dai
     target_distance_meters: Number | None = None
 
 
-class Provenance(Struct, frozen=True, kw_only=True):
+class Provenance(Struct, frozen=True, kw_only=True, gc=False):
     """Where in which payload a record stood, and what turned it into a record; the payload itself is named by
     the receipt.
     """
@@ -241,7 +241,7 @@ class Provenance(Struct, frozen=True, kw_only=True):
     mapper_version: str
 
 
-class UnitNote(Struct, frozen=True, kw_only=True):
+class UnitNote(Struct, frozen=True, kw_only=True, gc=False):
     """How a field's number came about: provider field and unit, our unit, and the factor between them (1
     where nothing changed).
     """
@@ -253,7 +253,7 @@ class UnitNote(Struct, frozen=True, kw_only=True):
     factor: float
 
 
-class HealthRecord(Struct, frozen=True, kw_only=True):
+class HealthRecord(Struct, frozen=True, kw_only=True, gc=False):
     """A record with its keyed name, its provenance and the plausibility rules that it broke."""
 
     record_key: str
@@ -262,7 +262,7 @@ class HealthRecord(Struct, frozen=True, kw_only=True):
     implausible_rules: tuple[str, ...] = ()
 
 
-class RecordSet(Struct, frozen=True, kw_only=True):
+class RecordSet(Struct, frozen=True, kw_only=True, gc=False):
     """The whole ``records.json`` artifact of one run."""
 
     mapper: str

@@ -23,12 +23,13 @@ from domain.health.instants import (
     parse_local_instant,
     same_clock_next_day,
 )
-from domain.health.mapped_records import MappedRecord, mapping_result
+from domain.health.mapped_records import MappedRecord, encode_units, mapping_result
 from domain.health.mappers.oura_parts import (
     PROVIDER,
     Codes,
     Identifier,
     Int,
+    LevelTable,
     Num,
     OuraMeta,
     OuraSample,
@@ -36,6 +37,7 @@ from domain.health.mappers.oura_parts import (
     device,
     given,
     ordering,
+    read_documents,
     series,
 )
 from domain.health.plausibility import DAILY_RULES, DAY_LONG_SECONDS
@@ -60,19 +62,19 @@ VERSION = "1.0.0"
 CLASS_CODES = "012345"
 CLASS_INTERVAL_SECONDS = 300
 
-_LEVELS = str.maketrans(
+_LEVELS = LevelTable(
     {
-        "0": str(ActivityLevel.NOT_WORN.value),
-        "1": str(ActivityLevel.REST.value),
-        "2": str(ActivityLevel.INACTIVE.value),
-        "3": str(ActivityLevel.LOW.value),
-        "4": str(ActivityLevel.MODERATE.value),
-        "5": str(ActivityLevel.VIGOROUS.value),
+        "0": ActivityLevel.NOT_WORN,
+        "1": ActivityLevel.REST,
+        "2": ActivityLevel.INACTIVE,
+        "3": ActivityLevel.LOW,
+        "4": ActivityLevel.MODERATE,
+        "5": ActivityLevel.VIGOROUS,
     }
 )
 
 
-class OuraActivityContributors(Struct, frozen=True, forbid_unknown_fields=True):
+class OuraActivityContributors(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """Scores of 1 to 100; known so that a new one is noticed, not carried into records."""
 
     meet_daily_targets: Int | UnsetType | None = UNSET
@@ -83,7 +85,7 @@ class OuraActivityContributors(Struct, frozen=True, forbid_unknown_fields=True):
     training_volume: Int | UnsetType | None = UNSET
 
 
-class OuraDailyActivity(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class OuraDailyActivity(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=False):
     """The daily activity document (``PublicDailyActivity``).  Times in seconds, energies in kcal, distances
     in metres.
     """
@@ -166,20 +168,20 @@ UNITS: tuple[UnitNote, ...] = (
     unit_note("target_energy_kilocalories", "target_calories", "kcal", "kcal"),
     unit_note("target_distance_meters", "target_meters", "m", "m"),
 )
+_ENCODED_UNITS = encode_units(UNITS)
 
 
 def map_daily_activity(task: ProcedureInput) -> ProcedureResult:
     """Map a payload of kind ``oura.daily_activity``.
 
-    Raises: MalformedError or LimitError when the payload cannot be mapped, InvalidError on options or a
-    missing secret.
+    Raises: MalformedError when the payload cannot be mapped, InvalidError on options or a missing secret.
     """
     if task.options:
         raise InvalidError(
             "this mapper has no options", field="options", actual=", ".join(sorted(task.options))
         )
-    mapped = [_mapped(document, task) for document in _READER.read(task.payload)]
-    return mapping_result(NAME, VERSION, UNITS, mapped, task.received_at_ns)
+    mapped = [_mapped(document, task) for document in read_documents(_READER, task.payload)]
+    return mapping_result(NAME, VERSION, _ENCODED_UNITS, mapped, task.received_at_ns)
 
 
 def _mapped(document: ProviderDocument[OuraDailyActivity], task: ProcedureInput) -> MappedRecord:
@@ -241,7 +243,7 @@ def _daily(
         met_samples=series(body.met, "met", findings),
         activity_track=None
         if not codes
-        else ActivityTrack(interval_seconds=CLASS_INTERVAL_SECONDS, levels=_levels(codes)),
+        else ActivityTrack(interval_seconds=CLASS_INTERVAL_SECONDS, levels=codes.translate(_LEVELS)),
         inactivity_alert_count=given(body.inactivity_alerts),
         activity_score=given(body.score),
         target_energy_kilocalories=given(body.target_calories),
@@ -255,15 +257,6 @@ def _state(start: LocalInstant, ordering_ns: int) -> RevisionState:
         return RevisionState.TENTATIVE
     is_over = ordering_ns >= start.unix_ns + DAY_LONG_SECONDS * SECOND_NS
     return RevisionState.FINAL if is_over else RevisionState.TENTATIVE
-
-
-def _levels(codes: str) -> str:
-    """``ActivityLevel`` digits; what is not a known code becomes ``0`` (unknown), so that every interval
-    keeps its place.
-    """
-    if codes.strip(CLASS_CODES):
-        return "".join(code.translate(_LEVELS) if code in CLASS_CODES else "0" for code in codes)
-    return codes.translate(_LEVELS)
 
 
 OURA_DAILY_ACTIVITY_1_0 = Procedure(

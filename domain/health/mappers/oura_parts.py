@@ -8,15 +8,17 @@ document says for itself what is settled.
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Annotated, TypeAlias, TypeVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from domain.errors import MalformedError
+from domain.errors import LimitError, MalformedError
 from domain.health.drift import INTEGER_MAX, Drift, DriftFinding
 from domain.health.instants import parse_local_instant
-from domain.health.provider_documents import SERIES_ITEMS_MAX
+from domain.health.provider_documents import SERIES_ITEMS_MAX, DocumentReader, ProviderDocument
 from domain.health.records import OrderingSource, SampleSeries, SourceDevice
 from domain.procedures.procedure import ProcedureInput
 
@@ -34,9 +36,22 @@ Identifier: TypeAlias = Annotated[str, Meta(min_length=1, max_length=IDENTIFIER_
 Codes: TypeAlias = Annotated[str, Meta(max_length=SERIES_ITEMS_MAX)]
 
 T = TypeVar("T")
+D = TypeVar("D", bound=Struct)
 
 
-class OuraSample(Struct, frozen=True, forbid_unknown_fields=True):
+class LevelTable(dict[int, str]):
+    """For ``str.translate``: a provider's codes to our digits, everything else to ``0`` (unknown), so that
+    every interval keeps its place.
+    """
+
+    def __init__(self, levels: Mapping[str, enum.IntEnum]) -> None:
+        super().__init__({ord(code): str(level.value) for code, level in levels.items()})
+
+    def __missing__(self, code: int) -> str:
+        return "0"
+
+
+class OuraSample(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """``PublicSample``: values at even intervals of seconds; item i is at ``timestamp + i * interval``."""
 
     interval: Num
@@ -44,11 +59,29 @@ class OuraSample(Struct, frozen=True, forbid_unknown_fields=True):
     timestamp: Text
 
 
-class OuraMeta(Struct, frozen=True, forbid_unknown_fields=True):
+class OuraMeta(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """``Metadata``: the document's running version and the time of its last change, UTC."""
 
     updated_at: Text
     version: Int | UnsetType | None = UNSET
+
+
+def read_documents(reader: DocumentReader[D], payload: bytes) -> list[ProviderDocument[D]]:
+    """The documents of a payload.  For a mapper, one beyond a limit is one that it cannot map: it is
+    quarantined too.
+
+    Raises: MalformedError.
+    """
+    try:
+        return reader.read(payload)
+    except LimitError as error:
+        raise MalformedError(
+            error.what,
+            field=error.field,
+            expected=error.expected,
+            actual=error.actual,
+            remedy=error.remedy or "The bytes are kept; ask the provider for a shorter span of days.",
+        ) from error
 
 
 def given(value: T | UnsetType | None) -> T | None:

@@ -36,12 +36,13 @@ from msgspec import UNSET, Struct, UnsetType
 from domain.errors import InvalidError, MalformedError
 from domain.health.drift import DriftFinding, compile_shape
 from domain.health.instants import LocalInstant, parse_calendar_date, parse_local_instant
-from domain.health.mapped_records import MappedRecord, mapping_result
+from domain.health.mapped_records import MappedRecord, encode_units, mapping_result
 from domain.health.mappers.oura_parts import (
     PROVIDER,
     Codes,
     Identifier,
     Int,
+    LevelTable,
     Num,
     OuraMeta,
     OuraSample,
@@ -49,6 +50,7 @@ from domain.health.mappers.oura_parts import (
     device,
     given,
     ordering,
+    read_documents,
     series,
 )
 from domain.health.plausibility import SLEEP_RULES, ends_in_the_future
@@ -79,19 +81,14 @@ REASONS = {
 ALGORITHM_VERSIONS = frozenset({"v1", "v2"})
 STAGE_CODES = "1234"
 
-_LEVELS = str.maketrans(
-    {
-        "1": str(SleepLevel.DEEP.value),
-        "2": str(SleepLevel.LIGHT.value),
-        "3": str(SleepLevel.REM.value),
-        "4": str(SleepLevel.AWAKE.value),
-    }
+_LEVELS = LevelTable(
+    {"1": SleepLevel.DEEP, "2": SleepLevel.LIGHT, "3": SleepLevel.REM, "4": SleepLevel.AWAKE}
 )
 _IS_NAP = {"long_sleep": False, "sleep": True, "late_nap": True}
 _WITHDRAWN = frozenset({"deleted", "rest"})
 
 
-class OuraReadinessContributors(Struct, frozen=True, forbid_unknown_fields=True):
+class OuraReadinessContributors(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """Scores of 1 to 100; known so that a new one is noticed, not carried into records."""
 
     activity_balance: Int | UnsetType | None = UNSET
@@ -105,7 +102,7 @@ class OuraReadinessContributors(Struct, frozen=True, forbid_unknown_fields=True)
     sleep_regularity: Int | UnsetType | None = UNSET
 
 
-class OuraReadiness(Struct, frozen=True, forbid_unknown_fields=True):
+class OuraReadiness(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """``PublicReadiness``; temperatures are differences from the person's baseline in degrees Celsius."""
 
     contributors: OuraReadinessContributors | UnsetType | None = UNSET
@@ -114,7 +111,7 @@ class OuraReadiness(Struct, frozen=True, forbid_unknown_fields=True):
     temperature_trend_deviation: Num | UnsetType | None = UNSET
 
 
-class OuraSleep(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class OuraSleep(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=False):
     """The sleep document as edition 1.0.0 knows it.  Durations in seconds, heart rate in beats/min, HRV as
     RMSSD in ms.
     """
@@ -151,7 +148,7 @@ class OuraSleep(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     type: Text | UnsetType | None = UNSET
 
 
-class OuraSleepFiner(OuraSleep, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class OuraSleepFiner(OuraSleep, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=False):
     """The sleep document as edition 1.1.0 knows it."""
 
     app_sleep_phase_5_min: Codes | UnsetType | None = UNSET
@@ -211,6 +208,7 @@ UNITS: tuple[UnitNote, ...] = (
         "Cel-difference",
     ),
 )
+_ENCODED_UNITS = encode_units(UNITS)
 
 
 class Edition(Struct, frozen=True, eq=False):
@@ -258,15 +256,20 @@ EDITION_1_1 = Edition(
 def map_sleep(edition: Edition, task: ProcedureInput) -> ProcedureResult:
     """Map a payload of kind ``oura.sleep``.
 
-    Raises: MalformedError or LimitError when the payload cannot be mapped, InvalidError on options or a
-    missing secret.
+    Raises: MalformedError when the payload cannot be mapped, InvalidError on options or a missing secret.
     """
     if task.options:
         raise InvalidError(
             "this mapper has no options", field="options", actual=", ".join(sorted(task.options))
         )
-    mapped = [_mapped(edition, document, task) for document in edition.reader.read(task.payload)]
-    return mapping_result(NAME, edition.version, UNITS, mapped, task.received_at_ns)
+    return mapping_result(
+        NAME, edition.version, _ENCODED_UNITS, mapped_sleep(edition, task), task.received_at_ns
+    )
+
+
+def mapped_sleep(edition: Edition, task: ProcedureInput) -> list[MappedRecord]:
+    """The records of a payload, not yet a procedure result.  Raises: MalformedError."""
+    return [_mapped(edition, document, task) for document in read_documents(edition.reader, task.payload)]
 
 
 def _mapped(edition: Edition, document: ProviderDocument[OuraSleep], task: ProcedureInput) -> MappedRecord:
@@ -365,7 +368,7 @@ def _hypnogram(
     for field, interval_seconds in edition.stage_fields:
         codes = getattr(document.body, field)
         if isinstance(codes, str) and codes:
-            return Hypnogram(interval_seconds=interval_seconds, levels=_levels(codes))
+            return Hypnogram(interval_seconds=interval_seconds, levels=codes.translate(_LEVELS))
         is_sent = is_sent or codes is not UNSET
     if sleep_type == "long_sleep" and not is_sent:
         fields = " or ".join(field for field, _ in edition.stage_fields)
@@ -377,15 +380,6 @@ def _hypnogram(
             remedy="The bytes are kept; reprocess them with a mapper version that knows this shape.",
         )
     return None
-
-
-def _levels(codes: str) -> str:
-    """Terra's level codes; what is not a known code becomes ``0`` (unknown), so that every interval keeps its
-    place.
-    """
-    if codes.strip(STAGE_CODES):
-        codes = "".join(code if code in STAGE_CODES else "0" for code in codes)
-    return codes.translate(_LEVELS)
 
 
 OURA_SLEEP_1_0 = Procedure(
