@@ -73,6 +73,30 @@ def test_noise_is_not_clipping(scale: float) -> None:
     assert measured(noise(12_000, scale=scale)).run_max == 0
 
 
+@pytest.mark.parametrize(
+    "crest",
+    [
+        [3814, 3981, 4105, 4194, 4258, 4258, 4258, 4219, 4153],
+        [-4136, -4150, -4162, -4170, -4173, -4173, -4173, -4164, -4139],
+    ],
+)
+def test_a_lone_crest_that_is_flat_by_chance_is_not_clipping(crest: list[int]) -> None:
+    """Crests like these stand in real recordings of the ground, at 100 Hz."""
+    samples = noise(6_000, scale=900.0)
+    samples[1_000:1_009] = crest
+    samples = np.clip(samples, min(-4_000, *crest), max(4_000, *crest))
+    assert measured(samples) == Saturation(clip_ratio=0.0, run_max=0)
+
+
+def test_two_plateaus_at_one_value_or_a_long_one_are_clipping() -> None:
+    samples = noise(6_000, scale=900.0)
+    samples[1_000:1_003] = samples[2_000:2_003] = 5_000
+    assert measured(samples) == Saturation(clip_ratio=0.001, run_max=3)
+    samples = noise(6_000, scale=900.0)
+    samples[1_000:1_005] = -5_000
+    assert measured(samples) == Saturation(clip_ratio=5 / 6_000, run_max=5)
+
+
 def test_a_flat_line_is_another_gates_business() -> None:
     assert measured(np.full(100, 7, dtype=np.int32)).run_max == 0
     assert measured(np.zeros(1)).run_max == 0
