@@ -22,6 +22,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from adapters.durable_file import publish_new
+from domain.canonical import JSON_ERRORS
 from domain.errors import InvalidError, LimitError, MalformedError, UnknownError
 from domain.identifiers import parse_identifier
 
@@ -145,7 +146,7 @@ class ApiKeyFile:
                 raise LimitError("API key file too large", field=self._path.name, expected=f"<= {FILE_BYTES_MAX} bytes")
             try:
                 keys = msgspec.json.decode(self._path.read_bytes(), type=list[ApiKey])
-            except msgspec.DecodeError as error:
+            except JSON_ERRORS as error:
                 raise MalformedError("the API key file is damaged", field=self._path.name, actual=str(error)) from error
             self._keys, self._stamp = {key.key_id: key for key in keys}, stamp
         return self._keys

@@ -22,7 +22,9 @@ _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="tallystick"'}
 class KeyAuthentication(AbstractAuthenticationMiddleware):
     """Resolves the bearer key; no key, a wrong one and a revoked one look the same from outside."""
 
-    async def authenticate_request(self, connection: ASGIConnection[Any, Any, Any, Any]) -> AuthenticationResult:
+    async def authenticate_request(
+        self, connection: ASGIConnection[Any, Any, Any, Any]
+    ) -> AuthenticationResult:
         """The caller.  Raises: ApiError 401."""
         header = connection.headers.get("authorization", "")
         kind, _, text = header.partition(" ")

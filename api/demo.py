@@ -150,7 +150,9 @@ async def _events(desk: Desk, event_type: str) -> list[Recorded]:
 
 async def _check_receipts(desk: Desk, folder: Path, on_step: Step) -> list[Checked]:
     policy = policy_of_log(desk.ledger.verifier_key)
-    replayed_before = {event_of(r, ReceiptReplayed).receipt_id for r in await _events(desk, ReceiptReplayed.TYPE)}
+    replayed_before = {
+        event_of(r, ReceiptReplayed).receipt_id for r in await _events(desk, ReceiptReplayed.TYPE)
+    }
     receipts = await receipts_of(desk)
     checked = []
     for count, recorded in enumerate(receipts):

@@ -35,5 +35,3 @@ def _responses() -> dict[int, ResponseSpec]:
         status: ResponseSpec(Problem, description=text, media_type=MEDIA_TYPE, generate_examples=False)
         for status, text in _SHARED.items()
     }
-
-

@@ -14,7 +14,14 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from msgspec import UNSET, Struct, UnsetType
 
-from domain.errors import ConflictError, InvalidError, LimitError, MalformedError, TallystickError, UnknownError
+from domain.errors import (
+    ConflictError,
+    InvalidError,
+    LimitError,
+    MalformedError,
+    TallystickError,
+    UnknownError,
+)
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:tallystick:problem:"
@@ -47,7 +54,14 @@ class ApiError(Exception):
     """An error that is only about HTTP: authentication, scopes, withheld artifacts."""
 
     def __init__(
-        self, status: int, name: str, title: str, detail: str, *, remedy: str = "", headers: dict[str, str] | None = None
+        self,
+        status: int,
+        name: str,
+        title: str,
+        detail: str,
+        *,
+        remedy: str = "",
+        headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -102,14 +116,20 @@ def api_problem(request: Request[Any, Any, Any], error: ApiError) -> Response[by
 
 def http_problem(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """What the framework refused: validation, unknown route, method, media type, size."""
-    titles = {400: "The request could not be read", 404: "There is no such thing here", 405: "Not with this method"}
+    titles = {
+        400: "The request could not be read",
+        404: "There is no such thing here",
+        405: "Not with this method",
+    }
     names = {400: "malformed", 404: "unknown", 405: "method", 413: "limit", 415: "media-type", 429: "rate"}
     parts: list[ProblemPart] | UnsetType = UNSET
     if isinstance(error.extra, list):
         parts = [_part(item) for item in error.extra[:50] if isinstance(item, dict)] or UNSET
     detail = error.detail if error.status_code < 500 else "Something went wrong on our side."
     if parts is not UNSET:
-        detail = "; ".join(f"{part.pointer}: {part.detail}" if part.pointer else part.detail for part in parts)
+        detail = "; ".join(
+            f"{part.pointer}: {part.detail}" if part.pointer else part.detail for part in parts
+        )
     problem = Problem(
         type=TYPE_PREFIX + names.get(error.status_code, "http"),
         title=titles.get(error.status_code, "The request was refused"),
@@ -145,7 +165,11 @@ EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
 
 
 def _answer(problem: Problem, headers: dict[str, str] | None = None) -> Response[bytes]:
-    kept = {name: value for name, value in (headers or {}).items() if name.lower() not in ("content-type", "content-length")}
+    kept = {
+        name: value
+        for name, value in (headers or {}).items()
+        if name.lower() not in ("content-type", "content-length")
+    }
     return Response(
         content=msgspec.json.encode(problem), status_code=problem.status, media_type=MEDIA_TYPE, headers=kept
     )

@@ -16,6 +16,9 @@ from domain.errors import InvalidError, MalformedError
 
 T = TypeVar("T")
 
+# What msgspec raises for bytes that are not the JSON that was asked for; bad UTF-8 and depth are errors of their own.
+JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
@@ -34,7 +37,7 @@ def parse_canonical(data: bytes, kind: type[T]) -> T:
     """Decode ``data`` as ``kind``, refusing every spelling but the canonical one.  Raises: MalformedError."""
     try:
         value = msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except JSON_ERRORS as error:
         raise MalformedError(f"not a {kind.__name__}", actual=str(error)) from error
     if _encoder.encode(value) != data:
         raise MalformedError(f"not the canonical spelling of a {kind.__name__}")

@@ -7,7 +7,7 @@ from typing import cast, get_args
 
 import msgspec
 
-from domain.canonical import canonical_json
+from domain.canonical import JSON_ERRORS, canonical_json
 from domain.errors import MalformedError, UnknownError
 from domain.events import Event, ReceiptIssued
 
@@ -36,5 +36,5 @@ def decode_event(event_type: str, payload: bytes) -> Event:
         )
     try:
         return cast(Event, decoder.decode(payload))
-    except (msgspec.DecodeError, RecursionError) as error:
+    except JSON_ERRORS as error:
         raise MalformedError(f"not a {event_type} body", actual=str(error)) from error

@@ -16,7 +16,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from domain.canonical import canonical_json
+from domain.canonical import JSON_ERRORS, canonical_json
 from domain.errors import LimitError, MalformedError
 from ledger.entry import ENTRY_BYTES_MAX
 from ledger.ledger import Ledger
@@ -67,7 +67,7 @@ def parse_bundle(data: bytes) -> Bundle:
         raise LimitError("bundle too long", expected=f"<= {BUNDLE_BYTES_MAX} bytes", actual=str(len(data)))
     try:
         wire = msgspec.json.decode(data, type=_Wire)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except JSON_ERRORS as error:
         raise MalformedBundleError(
             "not a receipt bundle",
             actual=str(error),
@@ -87,7 +87,7 @@ def parse_bundle(data: bytes) -> Bundle:
         raise MalformedBundleError(
             error.what, field=error.field, expected=error.expected, actual=error.actual
         ) from error
-    if format_bundle(bundle) != data.rstrip(b"\n"):
+    if format_bundle(bundle) != data.removesuffix(b"\n"):
         raise MalformedBundleError("not the canonical spelling of a bundle")
     return bundle
 

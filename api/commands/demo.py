@@ -57,7 +57,9 @@ def _print(account: DemoAccount, home: Path, origin: str, seconds: float) -> Non
         event = recorded.event
         assert isinstance(event, BatchIngested)
         kept = "encrypted" if event.is_encrypted else "as it came"
-        rows.append((recorded.index, name, event.kind, event.byte_count, kept, "new" if new else "already there"))
+        rows.append(
+            (recorded.index, name, event.kind, event.byte_count, kept, "new" if new else "already there")
+        )
     print(format_table(("entry", "file", "kind", "bytes", "kept", ""), rows))
     print("\n3. Receipts: every run ends in one, also those that must not be believed")
     rows = []
@@ -136,4 +138,6 @@ def _summary(account: DemoAccount, seconds: float) -> dict[str, object]:
     }
 
 
-COMMAND = Command("demo", "do the main job on real input: ingest, run, receipts, verify, replay", add_arguments, run, True)
+COMMAND = Command(
+    "demo", "do the main job on real input: ingest, run, receipts, verify, replay", add_arguments, run, True
+)

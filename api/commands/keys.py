@@ -18,7 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--create", metavar="LABEL", help="make a key with this label; it is shown once")
     what.add_argument("--revoke", metavar="KEY_ID", help="end a key for ever")
-    parser.add_argument("--scopes", default="read", help=f"comma-separated: {', '.join(SCOPES)} (default read)")
+    parser.add_argument(
+        "--scopes", default="read", help=f"comma-separated: {', '.join(SCOPES)} (default read)"
+    )
     parser.add_argument("--days", type=int, help="days until it expires (default never)")
 
 
@@ -29,7 +31,9 @@ def run(arguments: argparse.Namespace) -> int:
     now_ns = time.time_ns()
     if arguments.create:
         if arguments.days is not None and not 1 <= arguments.days <= 36_500:
-            raise MalformedError("not a number of days", field="--days", expected="1 to 36500", actual=str(arguments.days))
+            raise MalformedError(
+                "not a number of days", field="--days", expected="1 to 36500", actual=str(arguments.days)
+            )
         expires_at_ns = now_ns + arguments.days * _DAY_NS if arguments.days else None
         scopes = tuple(scope.strip() for scope in arguments.scopes.split(","))
         text, key = file.create(
@@ -38,7 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print_json({"key": text, **_view(key)})
         else:
-            print(f"{text}\n  tenant {key.tenant}, scopes {', '.join(key.scopes)}; this is the only time it is shown")
+            print(
+                f"{text}\n  tenant {key.tenant}, scopes {', '.join(key.scopes)}; this is the only time it is shown"
+            )
     elif arguments.revoke:
         key = file.revoke(settings.tenant, arguments.revoke)
         print_json(_view(key)) if arguments.json else print(f"{key.key_id} is revoked")

@@ -16,7 +16,11 @@ HOST_DEFAULT, PORT_DEFAULT = "127.0.0.1", 8321
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("--host", default=HOST_DEFAULT, help=f"address to listen on (default {HOST_DEFAULT}, this machine only)")
+    parser.add_argument(
+        "--host",
+        default=HOST_DEFAULT,
+        help=f"address to listen on (default {HOST_DEFAULT}, this machine only)",
+    )
     parser.add_argument("--port", type=int, default=PORT_DEFAULT, help=f"port (default {PORT_DEFAULT})")
 
 
@@ -30,7 +34,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise MalformedError("not a port", field="--port", expected="1 to 65535", actual=str(arguments.port))
     _first_key(settings)
     # The server imports the application in a process of its own; the environment carries the settings there.
-    os.environ |= {"TALLY_HOME": str(settings.home), "TALLY_STORE": settings.store, "TALLY_TENANT": settings.tenant}
+    os.environ |= {
+        "TALLY_HOME": str(settings.home),
+        "TALLY_STORE": settings.store,
+        "TALLY_TENANT": settings.tenant,
+    }
     base = f"http://{arguments.host}:{arguments.port}"
     print(f"Tallystick on {base}   console {base}/   docs {base}/docs   stop with Ctrl-C", flush=True)
     Granian(
@@ -52,7 +60,9 @@ def _first_key(settings: Settings) -> None:
     keys = ApiKeyFile(settings.keys_folder)
     if not keys.keys(settings.tenant):
         text, key = keys.create(settings.tenant, ("admin",), label="first key", now_ns=time.time_ns())
-        print(f"First API key of tenant {settings.tenant} (shown once; make others with `tally keys`):\n  {text}")
+        print(
+            f"First API key of tenant {settings.tenant} (shown once; make others with `tally keys`):\n  {text}"
+        )
 
 
 COMMAND = Command("serve", "serve the API and the console, and work off what is ingested", add_arguments, run)

@@ -14,10 +14,11 @@ from msgspec import Struct
 
 from api.authentication import needs
 from api.tenancy import ApiRequest, Caller
+from domain.canonical import JSON_ERRORS
 from domain.errors import MalformedError, UnknownError
 from domain.events import BatchIngested, BatchQuarantined, DatasetDerived
 from ledger.ingest import SAMPLES, Upload, batch_bytes, ingest
- from ledger.recorded import event_of
+from ledger.recorded import event_of
 
 _IDEMPOTENCY_KEY = re.compile(r'"?([!-~]{1,128}?)"?')
 
@@ -56,7 +57,9 @@ class BatchState(Struct, frozen=True, kw_only=True):
 async def post_batch(
     request: ApiRequest,
     caller: Caller,
-    source: Annotated[str, Parameter(description="Id of the device or connection that sent it", max_length=64)],
+    source: Annotated[
+        str, Parameter(description="Id of the device or connection that sent it", max_length=64)
+    ],
     kind: Annotated[
         str, Parameter(description="samples, or a payload kind such as oura.sleep", max_length=64)
     ] = SAMPLES,
@@ -66,11 +69,18 @@ async def post_batch(
         int | None, Parameter(description="The provider's time of this revision, Unix ns", ge=0)
     ] = None,
     format_options: Annotated[
-        str, Parameter(description="JSON object: how the file is to be read, where it does not say so", max_length=8192)
+        str,
+        Parameter(
+            description="JSON object: how the file is to be read, where it does not say so", max_length=8192
+        ),
     ] = "",
     idempotency_key: Annotated[
         str,
-        Parameter(header="Idempotency-Key", description="Repeating a request with the same key and bytes is safe", max_length=200),
+        Parameter(
+            header="Idempotency-Key",
+            description="Repeating a request with the same key and bytes is safe",
+            max_length=200,
+        ),
     ] = "",
 ) -> Response[BatchAccepted]:
     """Keep the request body byte for byte.  201 when it is new, 200 when these bytes from this source are already there.
@@ -78,7 +88,9 @@ async def post_batch(
     The answer is given once the bytes are durable and the fact is sealed in the ledger; runs follow on their own.
     """
     if idempotency_key and not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
-        raise MalformedError("not an idempotency key", field="Idempotency-Key", expected="1 to 128 printable ASCII characters")
+        raise MalformedError(
+            "not an idempotency key", field="Idempotency-Key", expected="1 to 128 printable ASCII characters"
+        )
     data = await request.body()
     upload = Upload(
         source_id=source,
@@ -102,7 +114,9 @@ async def post_batch(
         received_at_ns=event.received_at_ns,
         is_encrypted=event.is_encrypted,
     )
-    return Response(accepted, status_code=201 if is_new else 200, headers={"Location": f"/v1/batches/{event.batch_id}"})
+    return Response(
+        accepted, status_code=201 if is_new else 200, headers={"Location": f"/v1/batches/{event.batch_id}"}
+    )
 
 
 @get("/batches/{batch_id:str}", guards=[needs("read")], summary="One batch")
@@ -133,7 +147,7 @@ def _options(text: str) -> dict[str, Any]:
         return {}
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError) as error:
+    except JSON_ERRORS as error:
         raise MalformedError("not a JSON object", field="format_options", actual=str(error)) from error
 
 

@@ -112,7 +112,12 @@ async def get_entry(caller: Caller, index: Annotated[int, Parameter(ge=0)]) -> E
     return entry_view((await caller.desk.ledger.get(index))[0])
 
 
-@get("/entries/{index:int}/proof", guards=[needs("read")], summary="Proof that an entry is in the ledger", media_type="text/plain")
+@get(
+    "/entries/{index:int}/proof",
+    guards=[needs("read")],
+    summary="Proof that an entry is in the ledger",
+    media_type="text/plain",
+)
 async def get_entry_proof(caller: Caller, index: Annotated[int, Parameter(ge=0)]) -> Response[bytes]:
     """A C2SP tlog-proof under the newest checkpoint."""
     proof = format_tlog_proof(caller.desk.ledger.prove(index))

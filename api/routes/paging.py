@@ -21,7 +21,10 @@ PAGE_SIZE_DEFAULT = 50
 PAGE_SIZE_MAX = 500
 
 PageSize = Annotated[
-    int, Parameter(ge=0, description=f"Rows wanted, 0 for {PAGE_SIZE_DEFAULT}; more than {PAGE_SIZE_MAX} gives that many")
+    int,
+    Parameter(
+        ge=0, description=f"Rows wanted, 0 for {PAGE_SIZE_DEFAULT}; more than {PAGE_SIZE_MAX} gives that many"
+    ),
 ]
 PageToken = Annotated[str, Parameter(max_length=200, description="next_page_token of the page before")]
 
@@ -49,7 +52,9 @@ def start_of(page_token: str, *arguments: object) -> int | None:
         raise MalformedError("not a page token", field="page_token") from error
     if len(raw) != 16 or digest != _digest(arguments) or place >= 1 << 63:
         raise MalformedError(
-            "this page token belongs to another request", field="page_token", remedy="Start again without page_token."
+            "this page token belongs to another request",
+            field="page_token",
+            remedy="Start again without page_token.",
         )
     return place
 

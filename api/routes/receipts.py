@@ -91,7 +91,12 @@ async def get_verdict(caller: Caller, receipt_id: str) -> Verdict:
     )
 
 
-@get("/receipts/{receipt_id:str}/bundle", guards=[needs("read")], summary="Everything to verify it offline", media_type=MEDIA_TYPE)
+@get(
+    "/receipts/{receipt_id:str}/bundle",
+    guards=[needs("read")],
+    summary="Everything to verify it offline",
+    media_type=MEDIA_TYPE,
+)
 async def get_bundle(caller: Caller, receipt_id: str) -> Response[bytes]:
     """Envelope, entry and proof in one file, for ``tally verify``."""
     index = await find_receipt(caller.desk, receipt_id)
@@ -100,14 +105,24 @@ async def get_bundle(caller: Caller, receipt_id: str) -> Response[bytes]:
     return Response(data, media_type=MEDIA_TYPE, headers=headers)
 
 
-@get("/receipts/{receipt_id:str}/envelope", guards=[needs("read")], summary="The DSSE envelope", media_type="application/vnd.dsse.envelope.v1+json")
+@get(
+    "/receipts/{receipt_id:str}/envelope",
+    guards=[needs("read")],
+    summary="The DSSE envelope",
+    media_type="application/vnd.dsse.envelope.v1+json",
+)
 async def get_envelope(caller: Caller, receipt_id: str) -> Response[bytes]:
     """The receipt's bytes as they are recorded."""
     _, _, envelope, _ = await _receipt(caller, receipt_id)
     return Response(envelope, media_type="application/vnd.dsse.envelope.v1+json", headers=_DOWNLOAD)
 
 
-@get("/receipts/{receipt_id:str}/report", guards=[needs("read")], summary="The report for people", media_type="text/html")
+@get(
+    "/receipts/{receipt_id:str}/report",
+    guards=[needs("read")],
+    summary="The report for people",
+    media_type="text/html",
+)
 async def get_report(caller: Caller, receipt_id: str) -> Response[bytes]:
     """The self-contained HTML report; a withheld run's report says so and shows no results."""
     data = await _artifact(caller, receipt_id, "report.html")
@@ -130,7 +145,12 @@ async def get_artifact(
     return Response(data, media_type="application/octet-stream", headers=headers)
 
 
-@post("/receipts/{receipt_id:str}/replay", guards=[needs("audit")], status_code=200, summary="Run it again and compare")
+@post(
+    "/receipts/{receipt_id:str}/replay",
+    guards=[needs("audit")],
+    status_code=200,
+    summary="Run it again and compare",
+)
 async def post_replay(caller: Caller, receipt_id: str) -> ReplayView:
     """Replay the receipt; the outcome is recorded as an event of its own."""
     outcome = await replay(caller.desk, receipt_id)
