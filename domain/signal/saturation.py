@@ -11,8 +11,8 @@ Two signs are counted, and a sample that shows either is clipped:
 Nature makes plateaus too, and these three conditions tell them apart.  A slow smooth wave has dozens of
 equal counts at its crest, but leaves them by less than three quanta in one sample (a parabola that is flat
 for three samples cannot fall faster), so an edge of at least four quanta is no slow crest.  A fast crest
-may be flat for three or four samples by chance; a day of three seismometers at 100 Hz did so in nine of 4
-320 minutes, never for longer and never twice at the same value.
+may be flat for three or four samples by chance; a day of three seismometers at 100 Hz did so in nine of their
+minutes, never for longer and never twice at the same value.
 """
 
 from __future__ import annotations

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from domain.dataset import Channel
 from domain.errors import MalformedError
-from domain.metrics import Window
 from domain.outcomes import Reason
 from domain.quantise import quantise_score, quantise_seconds
 from domain.signal.measured import Measured, missing
@@ -195,12 +194,12 @@ def sampling_quality(timeline: Timeline, window: tuple[int, int]) -> SamplingQua
     )
 
 
-def timing_quality(timeline: Timeline, window: Window | tuple[int, int]) -> Measured:
+def timing_quality(timeline: Timeline, window: tuple[int, int]) -> Measured:
     """The lowest timing quality, per cent, that any record reaching into the window states.
 
     Missing when one of them is silent: what is not known is not good.
     """
-    start, end = (window.start_ns or 0, window.end_ns or 0) if isinstance(window, Window) else window
+    start, end = window
     first = int(np.searchsorted(timeline.time_ns, start, side="right")) - 1
     last = int(np.searchsorted(timeline.time_ns, end, side="left"))
     stated = timeline.timing_quality_percent[max(first, 0) : last]
