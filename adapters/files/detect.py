@@ -7,9 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from adapters.files.arrow_dataset import dataset_file
+from adapters.files.csv import read_csv
 from adapters.files.miniseed import read_miniseed
 from adapters.files.miniseed_record import is_miniseed
 from adapters.files.options import SampleFileOptions, parse_options
+from adapters.files.table import read_arrow, read_parquet
 from domain.dataset import Channel, Dataset, dataset_digest
 from domain.errors import LimitError, MalformedError
 from domain.events import DatasetChannel
@@ -38,6 +40,9 @@ _EXTENSIONS = {
 # bytes.
 _READERS: dict[str, tuple[str, Callable[[bytes, SampleFileOptions], Dataset]]] = {
     "miniseed": ("miniseed/1", read_miniseed),
+    "csv": ("csv/1", read_csv),
+    "parquet": ("parquet/1", read_parquet),
+    "arrow": ("arrow/1", read_arrow),
 }
 _ACCEPTED = "miniSEED 2 (.mseed), CSV (.csv, .tsv), Parquet (.parquet) or Arrow IPC (.arrow)"
 _ARROW_STREAM_START = b"\xff\xff\xff\xff"
