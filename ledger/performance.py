@@ -134,7 +134,7 @@ async def execute(desk: Desk, facts: RunFacts, *, is_replay: bool = False) -> Ex
         ]
         is_samples = deployment.consumes == SAMPLES
         payload = b"" if is_samples else desk.reveal(source, objects[0], BATCH_PURPOSE)
-        secret = desk.keys.subject_key(source.subject_key_id) if source.subject_key_id else b""
+        secret = desk.record_key_secret(source)
     except (UnknownObjectError, CorruptObjectError, UnknownSubjectKeyError) as error:
         return _refusal("failed", str(error), error.remedy)
     answer = await desk.executor.run(

@@ -33,6 +33,7 @@ def run_task(
                 payload=task.payload,
                 calibration=task.calibration,
                 received_at_ns=task.received_at_ns,
+                provider_event_time_ns=task.provider_event_time_ns,
                 record_key_secret=task.record_key_secret,
             )
         )
