@@ -1,8 +1,9 @@
 """The report as one HTML file: everything inline, nothing fetched, no script, readable without colour and on
 paper.
 
-The page forbids itself everything but its own style sheet (Content-Security-Policy by digest), so that even a
-mistake in escaping could not run or fetch anything.  All text goes through ``escaped``.
+It is also well-formed XML, which makes a slip in escaping easy to find.  The page forbids itself everything
+but its own style sheet (Content-Security-Policy by digest), so that even a mistake in escaping could not run
+or fetch anything.  All text goes through ``escaped``.
 """
 
 from __future__ import annotations
@@ -66,11 +67,11 @@ def html_page(report: ReportInput) -> str:
     word = verdict_word(report)
     state = " withheld" if report.is_withheld else ""
     ribbon = '<div class="ribbon">Withheld – not to be presented as true</div>' if report.is_withheld else ""
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">
+    return f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"/>
+<meta http-equiv="Content-Security-Policy" content="{policy}"/>
+<meta name="viewport" content="width=device-width, initial-scale=1"/>
+<meta name="color-scheme" content="light dark"/><meta name="referrer" content="no-referrer"/>
 <title>{word}: {run} of {source}</title>
 <style>{STYLE}</style></head>
 <body class="t-{_TONES[report.decision.verdict]}{state}">{ribbon}
@@ -287,7 +288,7 @@ def _origin_row(row: OriginRow) -> str:
     entry = number(row.index) if row.index is not None else "–"
     return (
         f'<tr role="row"><th role="rowheader" scope="row">{escaped(row.what)}</th>'
-        f'<td role="cell">{"<br>".join(parts)}</td><td role="cell" class="n" data-l="Ledger '
+        f'<td role="cell">{"<br/>".join(parts)}</td><td role="cell" class="n" data-l="Ledger '
         f'entry">{entry}</td></tr>'
     )
 
@@ -305,7 +306,7 @@ def _check() -> str:
 
 
 def _table(table: Table, *, is_code: bool = False) -> str:
-    """A table, which becomes a list on a narrow screen: cells carry their column's name, roles keep it a table."""
+    """A table that turns into a list on a narrow screen: cells carry their column, roles keep it a table."""
     if not table.rows:
         return f'<p class="note">{escaped(table.caption)}.</p>'
     numeric = [at > 0 and _is_numeric(cells) for at, cells in enumerate(zip(*table.rows, strict=True))]
@@ -333,7 +334,7 @@ def _table(table: Table, *, is_code: bool = False) -> str:
 def _lines(cell: str, *, is_code: bool = False) -> str:
     if is_code and ":" in cell:
         return f"<code>{escaped(cell, 1_000)}</code>"
-    return "<br>".join(escaped(line, 1_000) for line in cell.split("\n"))
+    return "<br/>".join(escaped(line, 1_000) for line in cell.split("\n"))
 
 
 def _kind(is_number: bool) -> str:

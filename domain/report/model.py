@@ -28,7 +28,7 @@ from domain.gates import Decision
 from domain.metrics import MetricTrack, Window
 
 # More plots and lines than a person looks at; what is beyond stays in the artifacts, and the report says so.
-PLOTS_MAX = 16
+PLOTS_MAX = 12
 SERIES_MAX = 8
 
 Numbers: TypeAlias = NDArray[np.float64]

@@ -231,9 +231,9 @@ def _constants(channel: ChannelCalibration) -> str:
 
 
 def _batch_rows(report: ReportInput) -> Iterator[OriginRow]:
-    indices = {reference.batch_index for reference in report.run.datasets}
-    by_index = sorted(indices) if len(indices) == len(report.batches) else []
-    for at, batch in enumerate(report.batches):
+    references = {reference.digest: reference.batch_index for reference in report.run.datasets}
+    indices = {dataset.batch_id: references.get(dataset.digest) for dataset in report.datasets}
+    for batch in report.batches:
         name = batch.file_name or batch.batch_id
         hidden = ", encrypted" if batch.is_encrypted else ""
         yield OriginRow(
@@ -241,7 +241,7 @@ def _batch_rows(report: ReportInput) -> Iterator[OriginRow]:
             text=f"{plain(name)}, {batch.media_type}, {whole(batch.byte_count)} bytes{hidden}, received "
             f"{instant(batch.received_at_ns)}",
             code=batch.digest,
-            index=by_index[at] if by_index else None,
+            index=indices.get(batch.batch_id),
         )
 
 

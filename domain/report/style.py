@@ -9,7 +9,7 @@ STYLE = """
   color-scheme: light dark;
   --paper: #faf9f5; --card: #ffffff; --ink: #1d1c19; --soft: #5d594f; --faint: #8b867a;
   --rule: #e1ddd2; --grid: #efece4;
-  --p: #1a7560; --b: #9a6206; --f: #b3321f; --a: #5f6672;
+  --p: #1a7560; --b: #935d05; --f: #b3321f; --a: #5f6672;
   --p-wash: #e8f3ef; --b-wash: #faf0da; --f-wash: #fbe9e4; --a-wash: #edeff2;
   --s0: #20557f; --s1: #b5532a; --s2: #3f7d4e; --s3: #7a4b93;
   --s4: #8a6d14; --s5: #35808c; --s6: #a13d63; --s7: #55606e; --score: #41607c;
@@ -177,6 +177,8 @@ figure .note { margin-top: 4px; }
 .beside .note { font-size: 13px; }
 .narrow { max-width: 480px; }
 .rows { overflow-x: auto; margin-top: 20px; }
+.rows + .note { margin-top: 9px; }
+.narrow + .note { margin-top: 12px; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
 caption { text-align: left; color: var(--soft); padding-bottom: 6px; font-size: 13.5px; }
 th, td {
@@ -227,7 +229,7 @@ footer::before { content: ""; display: block; border-top: 1px solid var(--rule);
   :root {
     color-scheme: light;
     --paper: #fff; --card: #fff; --ink: #000; --soft: #444; --faint: #777; --rule: #ccc; --grid: #e6e6e6;
-    --p: #1a7560; --b: #9a6206; --f: #b3321f; --a: #5f6672;
+    --p: #1a7560; --b: #935d05; --f: #b3321f; --a: #5f6672;
     --p-wash: #fff; --b-wash: #fff; --f-wash: #fff; --a-wash: #fff;
     --s0: #20557f; --s1: #b5532a; --s2: #3f7d4e; --s3: #7a4b93;
     --s4: #8a6d14; --s5: #35808c; --s6: #a13d63; --s7: #55606e; --score: #41607c;

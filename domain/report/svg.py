@@ -24,7 +24,7 @@ STRIP_HEIGHT = 22
 # each showing.
 COLUMNS_MAX = 240
 # Columns of a plot within which lines are reduced to what a person could see: first, lowest, highest, last.
-PLOT_COLUMNS = 720
+PLOT_COLUMNS = 480
 # Points are dots of two pixels; beyond this many they are one blot, and every n-th tells as much.
 POINTS_MAX = 1_500
 
@@ -236,7 +236,7 @@ def _is_left_emptier(shown: tuple[Series, ...], x: Scale, y: Scale, share: float
 
 def _ascending(one: Series) -> Series:
     """The series in the order of its x, so that each pixel column is one stretch of it."""
-    if one.style == "points" or not bool(np.any(np.diff(one.x) < 0)):
+    if one.style == "points" or not bool(np.any(one.x[1:] < one.x[:-1])):
         return one
     order = np.argsort(one.x, kind="stable")
     low, high = (None if part is None else part[order] for part in (one.low, one.high))
