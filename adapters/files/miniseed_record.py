@@ -45,6 +45,7 @@ _CODE = re.compile(r"[A-Za-z0-9_-]*")
 _SIGNATURE = re.compile(rb"[0-9 \0]{6}[DRQM][ \0]")
 _BLANK_RECORD = re.compile(rb"[0-9 \0]{6} {42}")
 _CONTROL_RECORD = re.compile(rb"[0-9 ]{6}[VAST][ *]")
+_MINISEED_3 = b"MS\x03"
 _FIELDS = "xxxxxxxx5s2s3s2sHHBBBxHHhhBBBBiHH"
 _HEADERS = (struct.Struct(">" + _FIELDS), struct.Struct("<" + _FIELDS))
 _BLOCKETTES = (struct.Struct(">HH"), struct.Struct("<HH"))
@@ -77,8 +78,8 @@ class MiniseedRecord(Struct, frozen=True):
 
 
 def is_miniseed(data: bytes) -> bool:
-    """Whether the first bytes look like a miniSEED 2 data record."""
-    return _SIGNATURE.match(data) is not None and len(data) >= HEADER_BYTES
+    """Whether the first bytes look like a miniSEED record, of version 2 or 3."""
+    return data.startswith(_MINISEED_3) or (_SIGNATURE.match(data) is not None and len(data) >= HEADER_BYTES)
 
 
 def parse_miniseed_record(data: bytes, offset: int) -> MiniseedRecord:
@@ -221,6 +222,13 @@ def _not_a_record(data: bytes, offset: int, where: str) -> MalformedError:
             field=where,
             expected="miniSEED data records only",
             remedy="Extract the data records, for example with rdseed or obspy.",
+        )
+    if data.startswith(_MINISEED_3, offset):
+        return MalformedError(
+            "miniSEED 3",
+            field=where,
+            expected="miniSEED 2",
+            remedy="Convert it, for example with mseedconvert -F 2.",
         )
     if _BLANK_RECORD.match(data, offset):
         return MalformedError("blank record", field=where, expected="samples", remedy="Remove blank records.")

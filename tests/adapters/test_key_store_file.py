@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 from adapters.key_store_file import FileKeyStore
 from domain.errors import InvalidError, MalformedError
 from ledger.errors import UnknownSubjectKeyError
+from tests.adapters.killed_process import needs_strace, run_and_kill
 from tests.contracts.key_store_contract import ORIGIN, KeyStoreContract
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -149,3 +150,57 @@ def test_processes_that_race_agree_on_one_key(tmp_path: Path) -> None:
     ]
     assert len({racer.communicate()[0] for racer in racers}) == 1
     assert all(racer.returncode == 0 for racer in racers)
+
+
+CREATE = (
+    "import os, sys\n"
+    "from pathlib import Path\n"
+    "from adapters.key_store_file import FileKeyStore\n"
+    "FileKeyStore(Path(sys.argv[1])).create_subject_key('person-1')\n"
+    "os.write(1, b'acknowledged')\n"
+)
+DESTROY = CREATE.replace("create_subject_key", "destroy_subject_key")
+
+
+@needs_strace
+@pytest.mark.parametrize(
+    ("system_call", "nth"), [("fchmod", 1), ("fsync", 1), ("link", 1), ("fsync", 2), ("unlink", 1)]
+)
+def test_killed_at_any_step_a_key_is_made_whole_or_not_at_all(
+    tmp_path: Path, system_call: str, nth: int
+) -> None:
+    FileKeyStore(tmp_path)
+    killed = run_and_kill(CREATE, [str(tmp_path)], system_call=system_call, nth=nth)
+    assert killed.stdout == b""
+    key = FileKeyStore(tmp_path).create_subject_key("person-1")
+    assert len(key) == 64
+    assert FileKeyStore(tmp_path).subject_key("person-1") == key
+
+
+@needs_strace
+@pytest.mark.parametrize(
+    ("system_call", "nth", "is_destroyed"),
+    [
+        ("fsync", 1, False),
+        ("link", 1, False),
+        ("fsync", 2, True),
+        ("unlink", 1, True),
+        ("fsync", 3, True),
+        ("unlink", 2, True),
+        ("fsync", 4, True),
+    ],
+)
+def test_killed_at_any_step_a_destruction_is_done_or_not_begun(
+    tmp_path: Path, system_call: str, nth: int, is_destroyed: bool
+) -> None:
+    key = FileKeyStore(tmp_path).create_subject_key("person-1")
+    killed = run_and_kill(DESTROY, [str(tmp_path)], system_call=system_call, nth=nth)
+    assert killed.stdout == b""
+    store = FileKeyStore(tmp_path)
+    if is_destroyed:
+        with pytest.raises(UnknownSubjectKeyError) as caught:
+            store.subject_key("person-1")
+        assert caught.value.is_destroyed
+        assert not any(key in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    else:
+        assert store.subject_key("person-1") == key

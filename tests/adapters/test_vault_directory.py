@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import os
-import shutil
-import signal
 import stat
 import subprocess
 import sys
@@ -17,6 +15,7 @@ from adapters.vault_directory import DirectoryVault
 from domain.digests import Digest, digest_hex, digest_of
 from domain.errors import InvalidError, LimitError
 from ledger.errors import CorruptObjectError, UnknownObjectError
+from tests.adapters.killed_process import needs_strace, run_and_kill
 from tests.contracts.vault_contract import VaultContract
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -154,12 +153,6 @@ def test_two_processes_that_open_and_put_at_once_lose_nothing(tmp_path: Path) ->
     assert not list((tmp_path / "staging").iterdir())
 
 
-def _strace_works() -> bool:
-    strace = shutil.which("strace")
-    return strace is not None and subprocess.run([strace, "-o", os.devnull, "true"]).returncode == 0
-
-
-# Opens the vault, says so on a file descriptor that strace counts nothing on, and puts one object.
 PUT_ONE = (
     "import os, sys\n"
     "from pathlib import Path\n"
@@ -170,7 +163,7 @@ PUT_ONE = (
 )
 
 
-@pytest.mark.skipif(not _strace_works(), reason="needs strace and the right to trace a child")
+@needs_strace
 @pytest.mark.parametrize(
     ("system_call", "nth"),
     # Every call that changes the disk, at every occurrence there is, before it takes effect.
@@ -196,22 +189,7 @@ def test_killed_at_any_step_a_put_leaves_all_of_the_object_or_nothing(
     tmp_path: Path, system_call: str, nth: int
 ) -> None:
     root = tmp_path / "vault"
-    killed = subprocess.run(
-        [
-            "strace",
-            "-f",
-            *("-o", os.devnull),
-            # Some machines have only the ...at() form of a call; `?` lets strace pass over names it does not
-            # know.
-            *("-e", f"trace=?{system_call},?{system_call}at"),
-            *("-e", f"inject=?{system_call},?{system_call}at:signal=KILL:when={nth}"),
-            *(sys.executable, "-B", "-c", PUT_ONE, str(root), DATA.decode()),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        check=False,
-    )
-    assert killed.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), killed.stderr
+    killed = run_and_kill(PUT_ONE, [str(root), DATA.decode()], system_call=system_call, nth=nth)
     assert killed.stdout == b"", "nothing was acknowledged before the crash"
 
     vault = DirectoryVault(root)

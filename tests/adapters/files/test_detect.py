@@ -27,6 +27,7 @@ def derive(data: bytes, media_type: str = "", file_name: str = "", **options: An
     [
         (MINISEED, "", "", "miniseed"),
         (MINISEED, "text/csv", "a.parquet", "miniseed"),
+        (b"MS\x03\0", "", "", "miniseed"),
         (b"PAR1....PAR1", "application/octet-stream", "x", "parquet"),
         (b"ARROW1\0\0", "", "", "arrow"),
         (b"\xff\xff\xff\xff\x10\0\0\0", "", "", "arrow"),

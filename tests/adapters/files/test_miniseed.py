@@ -231,6 +231,7 @@ EVIL: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a_byte_lost_in_the_middle": ("not a miniSEED record", lambda: GOOD[:300] + GOOD[301:]),
     "text": ("not a miniSEED record", lambda: b"time,velocity\n1,2\n" * 60),
     "control_header_of_full_seed": ("full SEED with control headers", lambda: b"000001V 0100" + bytes(500)),
+    "miniseed_3": ("miniSEED 3", lambda: b"MS\x03" + bytes(60)),
     "blank_record": ("blank record", lambda: GOOD + b"000003 " + b" " * 505),
     "year_0": ("impossible date", lambda: patched(20, 0, 0)),
     "day_0": ("impossible date", lambda: patched(22, 0, 0)),
