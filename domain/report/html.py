@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
 
 from domain.contract import Gate
 from domain.events import GateTrack
 from domain.outcomes import Outcome
+from domain.report.html_table import html_table
 from domain.report.model import PLOTS_MAX, SERIES_MAX, Plot, ReportInput
-from domain.report.origin import OriginRow, artifact_table, environment_line, origin_rows, short_facts
+from domain.report.origin import artifact_table, environment_line, origin_table, short_facts
 from domain.report.statements import headline, reasons_of_verdict, tolerance, verdict_word
 from domain.report.style import STYLE
 from domain.report.svg import gate_strip, legend_mark, plot_field, score_histogram, score_strip
 from domain.report.tables import (
-    Table,
     concern_table,
     crosswalk_table,
     gate_title,
@@ -87,7 +86,7 @@ def html_page(report: ReportInput) -> str:
 {_results(report)}
 {_measured(report)}
 {_origin(report)}
-{_check()}
+{_check(report)}
 </main>
 <footer>Tallystick report, format 1. Times are UTC. [1] marks a number whose unit is one: a ratio or a count.
 Tenant <code>{escaped(report.tenant)}</code>.</footer>
@@ -129,7 +128,7 @@ def _facts(report: ReportInput) -> str:
 def _gates(report: ReportInput) -> str:
     rules = {gate.gate_id: gate for gate in report.contract.gates}
     rows = "".join(
-        _gate_row(report, gate, rules[gate.gate_id], f"g{index}")
+        _gate_row(report, gate, rules.get(gate.gate_id), f"g{index}")
         for index, gate in enumerate(report.decision.gates)
     )
     legend = "".join(
@@ -142,35 +141,37 @@ def _gates(report: ReportInput) -> str:
             ("a", "abstain, could not be judged", "M1 9h10v3h-10z"),
         )
     )
-    return (
-        "<section><h2>Gates</h2>"
-        '<p class="note">Each gate is one promise of the contract. A notch is a window, left to right in '
-        "time: the taller, "
-        "the worse. A value within the guard band of a limit is borderline, never a pass.</p>"
-        f'<ul class="legend">{legend}</ul><div class="board">{rows}</div></section>'
+    note = (
+        "Each gate is one promise of the contract. A notch is a window, left to right in time: the "
+        "taller, the "
+        "worse. A value within the guard band of a limit is borderline, never a pass."
     )
+    return _section("Gates", note, f'<ul class="legend">{legend}</ul><div class="board">{rows}</div>')
 
 
-def _gate_row(report: ReportInput, gate: GateTrack, rule: Gate, key: str) -> str:
+def _gate_row(report: ReportInput, gate: GateTrack, rule: Gate | None, key: str) -> str:
     title = gate_title(report, gate)
-    tone = _TONES[gate.outcome]
-    band = f"guard band {quantity(rule.guard_band, rule.unit)}" if rule.guard_band else ""
     where = window_name(report.windows, gate.window) if gate.window is not None else ""
     margin = f", margin {number(gate.margin)}" if gate.margin is not None else ""
     cause = escaped(gate.reason.replace("_", " "))
     why = "" if gate.outcome is Outcome.PASS else f'<small class="why-not">{cause}</small>'
     kind = "required" if gate.required else "optional, an abstention does not count"
-    said = "; ".join(part for part in (limits(rule), band, tolerance(rule)) if part)
     strip = gate_strip(gate.outcomes, title, key)
     return (
-        f'<article class="gate t-{tone}"><div>{_chip(gate.outcome)}{why}</div>'
+        f'<article class="gate t-{_TONES[gate.outcome]}"><div>{_chip(gate.outcome)}{why}</div>'
         f"<h3>{escaped(title)}<small><code>{escaped(gate.metric)}</code>, {kind}</small></h3>"
         f'<div class="said"><div class="value">{_value(gate)}</div>'
         f"<small>{escaped(where)}{margin}</small></div>"
         f'<div class="run">{strip}{_ends(report, outcome_counts(gate.outcomes))}</div>'
-        f'<div class="rule">{escaped(said)}. Source: {escaped(rule.rule_id, 400)}</div>'
-        "</article>"
+        f"{_rule(rule) if rule else ''}</article>"
     )
+
+
+def _rule(rule: Gate) -> str:
+    """The decision rule (ISO/IEC 17025 §7.8.6) and where it comes from."""
+    band = f"guard band {quantity(rule.guard_band, rule.unit)}" if rule.guard_band else ""
+    said = "; ".join(part for part in (limits(rule), band, tolerance(rule)) if part)
+    return f'<div class="rule">{escaped(said)}. Source: {escaped(rule.rule_id, 400)}</div>'
 
 
 def _value(gate: GateTrack) -> str:
@@ -195,39 +196,40 @@ def _validity(report: ReportInput) -> str:
     scores = report.decision.window_scores
     if not scores:
         return ""
-    return (
-        "<section><h2>Validity of the windows</h2>"
-        '<p class="note">The score of a window is the smallest margin of its required gates: 1 where all '
-        "pass with room, 0 where one "
-        "fails. A window that a required gate could not judge has none.</p>"
+    note = (
+        "The score of a window is the smallest margin of its required gates: 1 where all pass with room, "
+        "0 where "
+        "one fails. A window that a required gate could not judge has none."
+    )
+    body = (
         f'<div class="validity"><div>{score_strip(scores, "v1")}{_ends(report)}</div>'
         f"<div>{score_histogram(scores, 'v2')}</div></div>"
-        f'<div class="narrow">{_table(score_table(report))}</div>{_table(concern_table(report))}</section>'
+        f'<div class="narrow">{html_table(score_table(report))}</div>{html_table(concern_table(report))}'
     )
+    return _section("Validity of the windows", note, body)
 
 
 def _results(report: ReportInput) -> str:
-    held = report.withheld_results
-    shown = report.results
-    notice = ""
+    figures = "".join(_figure(plot, f"p{index}") for index, plot in enumerate(report.results))
     if report.is_withheld:
-        items = "".join(f"<li>{escaped(plot.title)}</li>" for plot in held[:PLOTS_MAX])
-        notice = (
-            '<div class="held"><h3>The results of this run are withheld</h3><p '
-            'class="note">They stay in the vault as '
-            "evidence, named by digest below, and are neither drawn nor printed here.</p>"
-            f"{f'<ul>{items}</ul>' if items else ''}</div>"
-        )
-    figures = "".join(_figure(plot, f"p{index}") for index, plot in enumerate(shown))
-    if not notice and not figures:
-        return ""
-    extra = 0 if report.is_withheld else len(report.plots) - len(shown)
-    more = (
-        f'<p class="note">{counted(extra, "more plot")} can be drawn from the artifacts.</p>'
-        if extra > 0
-        else ""
+        return _section("Results", "", _held(report) + figures)
+    undrawn = len(report.plots) - len(report.results)
+    if undrawn:
+        figures += f'<p class="note">{counted(undrawn, "more plot")} can be drawn from the artifacts.</p>'
+    return _section("Results", "", figures) if figures else ""
+
+
+def _held(report: ReportInput) -> str:
+    names = "".join(f"<li>{escaped(plot.title)}</li>" for plot in report.withheld_results[:PLOTS_MAX])
+    note = (
+        "They stay in the vault as evidence, named by digest below, and are neither drawn nor printed here."
+        if report.artifacts
+        else "There is nothing to show."
     )
-    return f"<section><h2>Results</h2>{notice}{figures}{more}</section>"
+    return (
+        f'<div class="held"><h3>The results of this run are withheld</h3><p class="note">{note}</p>'
+        f"{f'<ul>{names}</ul>' if names else ''}</div>"
+    )
 
 
 def _figure(plot: Plot, key: str) -> str:
@@ -245,7 +247,7 @@ def _figure(plot: Plot, key: str) -> str:
         f"<code>{escaped(plot.source)}</code>.</p></figcaption>{keys}"
         f'<div class="{layout}"><div><p class="y-label">{_axis(plot.y.label, plot.y.unit)}</p>'
         f'{plot_field(plot, key)}<p class="x-label">{_axis(plot.x.label, plot.x.unit)}</p></div>'
-        f"<div>{_table(table)}</div></div></figure>"
+        f"<div>{html_table(table)}</div></div></figure>"
     )
 
 
@@ -256,93 +258,46 @@ def _axis(label: str, unit: str) -> str:
 def _measured(report: ReportInput) -> str:
     if not report.metrics:
         return ""
-    return (
-        '<section><h2>Measurements</h2><p class="note">Quality of the recording, which stands whatever '
-        "the verdict.</p>"
-        f"{_table(metric_table(report))}</section>"
-    )
+    note = "Quality of what was recorded or sent, which stands whatever the verdict."
+    return _section("Measurements", note, html_table(metric_table(report)))
 
 
 def _origin(report: ReportInput) -> str:
-    rows = "".join(_origin_row(row) for row in origin_rows(report))
-    environment = environment_line(report)
-    return (
-        '<section><h2>Where this comes from</h2><p class="note">Everything the run rests on, by digest '
-        "and by its entry in the ledger of "
-        "the tenant. The same inputs give the same report, byte for byte.</p>"
-        '<div class="rows"><table role="table"><caption>Origin</caption><thead role="rowgroup"><tr '
-        'role="row">'
-        '<th role="columnheader" scope="col">What</th><th role="columnheader" scope="col">Which</th>'
-        '<th role="columnheader" scope="col" class="n">Ledger entry</th></tr></thead>'
-        f'<tbody role="rowgroup">{rows}</tbody></table></div>'
-        f"{_table(artifact_table(report), is_code=True)}"
-        f'{f"""<p class="note">{escaped(environment, 2_000)}</p>""" if environment else ""}'
-        f"{_table(crosswalk_table(report))}</section>"
+    note = (
+        "Everything the run rests on, by digest and by its entry in the ledger of the tenant. The same "
+        "inputs give "
+        "the same report, byte for byte."
     )
-
-
-def _origin_row(row: OriginRow) -> str:
-    parts = [escaped(row.text, 400)] if row.text else []
-    if row.code:
-        parts.append(f"<code>{escaped(row.code, 1_200)}</code>")
-    entry = number(row.index) if row.index is not None else "–"
-    return (
-        f'<tr role="row"><th role="rowheader" scope="row">{escaped(row.what)}</th>'
-        f'<td role="cell">{"<br/>".join(parts)}</td><td role="cell" class="n" data-l="Ledger '
-        f'entry">{entry}</td></tr>'
+    environment = escaped(environment_line(report), 2_000)
+    body = (
+        html_table(origin_table(report))
+        + html_table(artifact_table(report))
+        + (f'<p class="note">{environment}</p>' if environment else "")
+        + html_table(crosswalk_table(report))
     )
+    return _section("Where this comes from", note, body)
 
 
-def _check() -> str:
-    return (
-        '<section><h2>How to check it</h2><p class="note">This file is an artifact of the run: the '
-        "receipt names it by its SHA-256 digest, "
-        "together with everything above, and proves its place in the ledger. <code>sha256sum "
-        "report.html</code> gives the "
-        "digest; <code>tally verify</code> checks the receipt offline with nothing but the public key of "
-        "the ledger, and "
-        "<code>tally replay</code> makes all of it again from the raw bytes.</p></section>"
-    )
-
-
-def _table(table: Table, *, is_code: bool = False) -> str:
-    """A table that turns into a list on a narrow screen: cells carry their column, roles keep it a table."""
-    if not table.rows:
-        return f'<p class="note">{escaped(table.caption)}.</p>'
-    numeric = [at > 0 and _is_numeric(cells) for at, cells in enumerate(zip(*table.rows, strict=True))]
-    head = "".join(
-        f'<th role="columnheader" scope="col"{_kind(is_number)}>{escaped(name)}</th>'
-        for name, is_number in zip(table.head, numeric, strict=True)
-    )
-    body = "".join(
-        f'<tr role="row"><th role="rowheader" scope="row">{_lines(row[0])}</th>'
-        + "".join(
-            f'<td role="cell" data-l="{escaped(name)}"{_kind(is_number)}>{_lines(cell, is_code=is_code)}</td>'
-            for name, cell, is_number in zip(table.head[1:], row[1:], numeric[1:], strict=True)
+def _check(report: ReportInput) -> str:
+    if any(artifact.is_encrypted for artifact in report.artifacts):
+        named = (
+            "It concerns a person and is kept encrypted; the receipt names it by the digest of those bytes"
         )
-        + "</tr>"
-        for row in table.rows
+    else:
+        named = "The receipt names it by its SHA-256 digest, which <code>sha256sum</code> shows"
+    note = (
+        f"This file is an artifact of the run. {named}, together with everything above, and proves its "
+        "place in the "
+        "ledger. <code>tally verify</code> checks the receipt offline with nothing but the public key of the "
+        "ledger, and <code>tally replay</code> makes all of it again from the raw bytes."
     )
-    more = f'<p class="note">{escaped(table.more, 400)}</p>' if table.more else ""
-    return (
-        f'<div class="rows"><table role="table"><caption>{escaped(table.caption)}</caption><thead '
-        'role="rowgroup">'
-        f'<tr role="row">{head}</tr></thead><tbody role="rowgroup">{body}</tbody></table></div>{more}'
-    )
+    return _section("How to check it", note, "")
 
 
-def _lines(cell: str, *, is_code: bool = False) -> str:
-    if is_code and ":" in cell:
-        return f"<code>{escaped(cell, 1_000)}</code>"
-    return "<br/>".join(escaped(line, 1_000) for line in cell.split("\n"))
-
-
-def _kind(is_number: bool) -> str:
-    return ' class="n"' if is_number else ""
-
-
-def _is_numeric(cells: Iterable[str]) -> bool:
-    return all(cell[:1] in "–−∞" or cell[:1].isdigit() for cell in cells if cell)
+def _section(title: str, note: str, body: str) -> str:
+    """A part of the page; ``note`` and ``body`` are markup."""
+    said = f'<p class="note">{note}</p>' if note else ""
+    return f"<section><h2>{title}</h2>{said}{body}</section>"
 
 
 def _entry(index: int) -> str:

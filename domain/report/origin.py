@@ -35,6 +35,11 @@ class OriginRow(Struct, frozen=True, kw_only=True):
     code: str = ""
     index: int | None = None
 
+    @property
+    def described(self) -> str:
+        """Text and code, each on its line."""
+        return "\n".join(plain(part, 1_000) for part in (self.text, self.code) if part)
+
 
 def short_facts(report: ReportInput) -> tuple[Fact, ...]:
     """What a person asks first."""
@@ -73,8 +78,42 @@ def short_facts(report: ReportInput) -> tuple[Fact, ...]:
     return tuple(facts)
 
 
-def origin_rows(report: ReportInput) -> tuple[OriginRow, ...]:
+def origin_table(report: ReportInput) -> Table:
     """Everything the run rests on."""
+    return Table(
+        caption="Origin",
+        head=("What", "Which", "Ledger entry"),
+        rows=tuple(
+            (plain(row.what), row.described, "–" if row.index is None else whole(row.index))
+            for row in _rows(report)
+        ),
+    )
+
+
+def artifact_table(report: ReportInput) -> Table:
+    """What the run produced, by digest."""
+    note = "withheld" if report.is_withheld else ""
+    return Table(
+        caption="Artifacts of the procedure" + (" (kept as evidence, withheld)" if note else ""),
+        head=("Name", "Bytes", "Digest of the bytes", "Digest of the rounded numbers"),
+        rows=tuple(
+            (plain(one.name, 80), whole(one.byte_count), one.digest, one.quantised_digest or "–")
+            for one in report.artifacts
+        ),
+    )
+
+
+def environment_line(report: ReportInput) -> str:
+    """The numeric environment in a sentence; empty when the run computed no floats."""
+    if not report.environment.facts:
+        return ""
+    facts = "; ".join(
+        f"{plain(key, 60)} {plain(value, 120)}" for key, value in sorted(report.environment.facts.items())
+    )
+    return f"Numeric environment {report.environment.class_digest}: {facts}."
+
+
+def _rows(report: ReportInput) -> tuple[OriginRow, ...]:
     rows = [
         *_source_rows(report),
         *_configuration_rows(report),
@@ -106,29 +145,6 @@ def origin_rows(report: ReportInput) -> tuple[OriginRow, ...]:
         )
     )
     return tuple(rows)
-
-
-def artifact_table(report: ReportInput) -> Table:
-    """What the run produced, by digest."""
-    note = "withheld" if report.is_withheld else ""
-    return Table(
-        caption="Artifacts of the procedure" + (" (kept as evidence, withheld)" if note else ""),
-        head=("Name", "Bytes", "Digest of the bytes", "Digest of the rounded numbers"),
-        rows=tuple(
-            (plain(one.name, 80), whole(one.byte_count), one.digest, one.quantised_digest or "–")
-            for one in report.artifacts
-        ),
-    )
-
-
-def environment_line(report: ReportInput) -> str:
-    """The numeric environment in a sentence; empty when the run computed no floats."""
-    if not report.environment.facts:
-        return ""
-    facts = "; ".join(
-        f"{plain(key, 60)} {plain(value, 120)}" for key, value in sorted(report.environment.facts.items())
-    )
-    return f"Numeric environment {report.environment.class_digest}: {facts}."
 
 
 def _source_fact(report: ReportInput) -> Fact:

@@ -240,7 +240,11 @@ footer::before { content: ""; display: block; border-top: 1px solid var(--rule);
   section { margin-bottom: 26pt; }
   h2, h3, caption { break-after: avoid; }
   tr, .verdict, .facts > div { break-inside: avoid; }
-  .withheld .ribbon { position: fixed; left: 0; right: 0; }
-  .withheld header { padding-top: 40px; }
+  /* Beside the text, because a fixed bar across it would cover the first line of every page. */
+  .withheld .ribbon {
+    position: fixed; top: 0; bottom: 0; left: 0; width: 8mm; padding: 0; line-height: 8mm;
+    writing-mode: vertical-rl; text-align: center; text-wrap: nowrap;
+  }
+  .withheld main, .withheld header, .withheld footer { padding-left: 13mm; }
 }
 """
