@@ -99,8 +99,10 @@ class DirectoryVault:
 
     def _make_fan_out(self, folder: Path) -> None:
         if folder not in self._durable_folders:
-            make_private_folder(folder)
-            sync_folder(self._objects)
+            if folder.is_dir():
+                sync_folder(self._objects)
+            else:
+                make_private_folder(folder)
             self._durable_folders.add(folder)
 
     def _path(self, digest: Digest) -> Path:

@@ -178,7 +178,6 @@ PUT_ONE = (
         ("fsync", 4),
         ("fsync", 5),
         ("fsync", 6),
-        ("fsync", 7),
         ("flock", 1),
         ("fchmod", 1),
         ("link", 1),
