@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adapters.executor import wire
 from adapters.executor.numeric_environment import environment_of, pinned_variables
 from adapters.executor.pinned_executor import PinnedExecutor
 from adapters.files.arrow_dataset import dataset_file
@@ -279,8 +278,3 @@ def test_the_facts_decide_the_class_and_their_order_does_not() -> None:
     one = environment_of({"a": "1", "b": "2"})
     assert one == environment_of({"b": "2", "a": "1"})
     assert one.class_digest != environment_of({"a": "1", "b": "3"}).class_digest
-
-
-def test_messages_are_limited_in_both_directions() -> None:
-    assert wire.TASK_BYTES_MAX < 2**33
-    assert wire.OUTCOME_BYTES_MAX <= wire.TASK_BYTES_MAX
