@@ -19,7 +19,14 @@ from domain.report.model import PLOTS_MAX, SERIES_MAX, Plot, ReportInput
 from domain.report.origin import artifact_table, environment_line, origin_table, short_facts
 from domain.report.statements import headline, reasons_of_verdict, tolerance, verdict_word
 from domain.report.style import STYLE
-from domain.report.svg import gate_strip, legend_mark, plot_field, score_histogram, score_strip
+from domain.report.svg import (
+    FULL_STRIP_WINDOWS_MIN,
+    gate_strip,
+    legend_mark,
+    plot_field,
+    score_histogram,
+    score_strip,
+)
 from domain.report.tables import (
     concern_table,
     crosswalk_table,
@@ -96,12 +103,11 @@ Tenant <code>{escaped(report.tenant)}</code>.</footer>
 
 def _lede(report: ReportInput) -> str:
     windows = report.windows
-    kind = "record" if windows and windows[0].start_ns is None else "window"
     starts = [window.start_ns for window in windows if window.start_ns is not None]
     ends = [window.end_ns for window in windows if window.end_ns is not None]
     when = span(min(starts, default=None), max(ends, default=None))
     title = escaped(report.contract.title or report.contract.contract_id)
-    return f"{counted(len(windows), kind)}, {when}. Judged by the contract <q>{title}</q>."
+    return f"{counted(len(windows), report.window_word)}, {when}. Judged by the contract <q>{title}</q>."
 
 
 def _verdict(report: ReportInput) -> str:
@@ -142,9 +148,8 @@ def _gates(report: ReportInput) -> str:
         )
     )
     note = (
-        "Each gate is one promise of the contract. A notch is a window, left to right in time: the "
-        "taller, the "
-        "worse. A value within the guard band of a limit is borderline, never a pass."
+        f"Each gate is one promise of the contract. A notch is a {report.window_word}, in order from left to "
+        "right: the taller, the worse. A value within the guard band of a limit is borderline, never a pass."
     )
     return _section("Gates", note, f'<ul class="legend">{legend}</ul><div class="board">{rows}</div>')
 
@@ -181,8 +186,11 @@ def _value(gate: GateTrack) -> str:
 
 
 def _ends(report: ReportInput, between: str = "") -> str:
-    """The times at which a strip begins and ends, and what there is to say between them."""
-    if not report.windows:
+    """The times at which a strip begins and ends, and what there is to say between them.
+
+    A strip of a few windows is not as wide as its place, and then the times would stand under nothing.
+    """
+    if len(report.windows) < FULL_STRIP_WINDOWS_MIN:
         return f'<div class="ends"><span>{between}</span></div>'
     first, last = report.windows[0].start_ns, report.windows[-1].end_ns
     if first is None or last is None:
@@ -197,16 +205,15 @@ def _validity(report: ReportInput) -> str:
     if not scores:
         return ""
     note = (
-        "The score of a window is the smallest margin of its required gates: 1 where all pass with room, "
-        "0 where "
-        "one fails. A window that a required gate could not judge has none."
+        f"The score of a {report.window_word} is the smallest margin of its required gates: 1 where all pass "
+        "with room, 0 where one fails. What a required gate could not judge has none."
     )
     body = (
         f'<div class="validity"><div>{score_strip(scores, "v1")}{_ends(report)}</div>'
         f"<div>{score_histogram(scores, 'v2')}</div></div>"
         f'<div class="narrow">{html_table(score_table(report))}</div>{html_table(concern_table(report))}'
     )
-    return _section("Validity of the windows", note, body)
+    return _section(f"Validity of the {report.window_word}s", note, body)
 
 
 def _results(report: ReportInput) -> str:

@@ -121,6 +121,11 @@ class ReportInput(Struct, frozen=True, kw_only=True, eq=False):
         return not self.decision.is_presentable
 
     @property
+    def window_word(self) -> str:
+        """What a window of this run is called: a record, where its times are personal."""
+        return "record" if self.windows and self.windows[0].start_ns is None else "window"
+
+    @property
     def results(self) -> tuple[Plot, ...]:
         """The plots that may be shown."""
         return tuple(plot for plot in self.plots if not (plot.is_result and self.is_withheld))[:PLOTS_MAX]

@@ -28,7 +28,6 @@ def headline(report: ReportInput) -> str:
     """What the verdict means for the reader."""
     verdict, count = report.decision.verdict, len(report.windows)
     required = sum(gate.required for gate in report.decision.gates)
-    gates = counted(required, "required gate")
     if report.failure:
         return (
             f"The procedure produced nothing: {plain(report.failure)} There is no result, and this "
@@ -40,14 +39,14 @@ def headline(report: ReportInput) -> str:
     match verdict:
         case Outcome.PASS:
             return (
-                f"{_all(required)} passed over {counted(count, 'window')}. "
+                f"{_all(required)} passed over {counted(count, report.window_word)}. "
                 "The results below may be presented as measured."
             )
         case Outcome.BORDERLINE if not report.is_withheld:
             return (
-                f"None of the {gates} failed, and at least one came close to its limit or passed it "
-                "without failing. "
-                "The results may be presented together with this verdict."
+                "Nothing failed, and at least one gate was borderline. The results may be presented "
+                "together with "
+                "this verdict."
             )
         case Outcome.BORDERLINE:
             return "At least one gate is borderline, and the contract lets only a pass be presented."
@@ -95,7 +94,7 @@ def _all(required: int) -> str:
 
 def _reason(report: ReportInput, gate: GateTrack, rule: Gate | None) -> str:
     affected = share(gate.outcomes.count(str(gate.outcome)[0]), len(gate.outcomes))
-    said = f"{_VERBS[gate.outcome]} ({gate.reason.replace('_', ' ')}) in {affected} windows"
+    said = f"{_VERBS[gate.outcome]} ({gate.reason.replace('_', ' ')}) in {affected} {report.window_word}s"
     title = gate_title(report, gate)
     if gate.value is None or gate.window is None or rule is None:
         return f"{title}: {said}."

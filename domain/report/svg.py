@@ -8,7 +8,7 @@ dash pattern.  Everything has a title and a description.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ STRIP_HEIGHT = 22
 # One column of a strip is about two pixels of a page; more windows than that share columns, the worst of
 # each showing.
 COLUMNS_MAX = 240
+# A strip of fewer windows is drawn narrower, because a notch as wide as a hand says nothing more.
+FULL_STRIP_WINDOWS_MIN = 16
 # Columns of a plot within which lines are reduced to what a person could see: first, lowest, highest, last.
 PLOT_COLUMNS = 480
 # Points are dots of two pixels; beyond this many they are one blot, and every n-th tells as much.
@@ -54,8 +56,7 @@ def gate_strip(outcomes: str, title: str, key: str) -> str:
         else f" Each notch is the worst of up to {-(-size // len(columns))} windows."
     )
     return (
-        f'<svg class="strip" role="img" viewBox="0 0 {max(len(columns), 1)} {STRIP_HEIGHT}" width="100%" '
-        f'height="{STRIP_HEIGHT}" preserveAspectRatio="none" aria-labelledby="{key}-t">'
+        f"{_strip_begin(columns, STRIP_HEIGHT, key)}"
         f'<title id="{key}-t">{escaped(title)}: '
         f"{outcome_counts(outcomes)}.{shared}</title>{''.join(paths)}</svg>"
     )
@@ -76,9 +77,7 @@ def score_strip(scores: tuple[float | None, ...], key: str) -> str:
             bars.append(f"M{left} {_short(height - size)}h{width}v{_short(size)}h-{width}z")
     scored = sum(score is not None for score in scores)
     return (
-        f'<svg class="strip" role="img" viewBox="0 0 {max(len(columns), 1)} {height}" width="100%" '
-        f'height="{height}" '
-        f'preserveAspectRatio="none" aria-labelledby="{key}-t">'
+        f"{_strip_begin(columns, height, key)}"
         f'<title id="{key}-t">Validity of each window, 0 at the foot, 1 at the top; '
         f"{counted(scored, 'window')} scored, {number(len(scores) - scored)} not.</title>"
         f'<path class="edge" d="M0 8H{max(len(columns), 1)}"/>'
@@ -174,6 +173,15 @@ def _lowest_of_columns(scores: tuple[float | None, ...]) -> list[float | None]:
         known = [score for score in scores[start : start + size] if score is not None]
         columns.append(min(known) if len(known) == len(scores[start : start + size]) else None)
     return columns
+
+
+def _strip_begin(columns: Sized, height: int, key: str) -> str:
+    count = max(len(columns), 1)
+    width = _short(100 * min(count / FULL_STRIP_WINDOWS_MIN, 1))
+    return (
+        f'<svg class="strip" role="img" viewBox="0 0 {count} {height}" width="{width}%" height="{height}" '
+        f'preserveAspectRatio="none" aria-labelledby="{key}-t">'
+    )
 
 
 def _runs(columns: str, letter: str, *, is_joined: bool) -> Iterator[tuple[int, int]]:

@@ -72,7 +72,7 @@ def metric_table(report: ReportInput) -> Table:
     """Every metric that may be shown, over all windows, with its unit."""
     hidden = len(report.metrics) - len(report.shown_metrics)
     return Table(
-        caption="What was measured, over all windows",
+        caption=f"What was measured, over all {report.window_word}s",
         head=("Metric", "Unit", "Measured in", "Lowest", "Median", "Highest"),
         rows=tuple(_metric_row(track) for track in report.shown_metrics),
         more=f"{counted(hidden, 'metric')} that no gate looks at is withheld with the results."
@@ -100,13 +100,16 @@ def concern_table(report: ReportInput) -> Table:
             scores = [score for score in report.decision.window_scores[start:end] if score is not None]
             rows.append((windows_name(report.windows, start, end), _range(scores) or "none", "\n".join(said)))
     if not rows:
-        return Table(caption="Every window passed every gate that could judge it", head=(), rows=())
+        return Table(
+            caption=f"Every {report.window_word} passed every gate that could judge it", head=(), rows=()
+        )
     left = concerned - listed
     return Table(
-        caption=f"Windows that did not pass every gate: {share(concerned, len(report.windows))}",
-        head=("Windows", "Score", "Gates that did not pass"),
+        caption=f"{report.window_word.capitalize()}s that did not pass every gate: "
+        f"{share(concerned, len(report.windows))}",
+        head=(f"{report.window_word.capitalize()}s", "Score", "Gates that did not pass"),
         rows=tuple(rows),
-        more=f"{counted(left, 'more window')} in the JSON report." if left else "",
+        more=f"{counted(left, f'more {report.window_word}')} in the JSON report." if left else "",
     )
 
 
@@ -120,7 +123,11 @@ def score_table(report: ReportInput) -> Table:
                 "no score" if tenth == SCORE_TENTHS else f"{number(tenth / 10)} to {number((tenth + 1) / 10)}"
             )
             rows.append((name, whole(count), f"{number(100 * count / len(report.windows), 3)} %"))
-    return Table(caption="Scores of the windows", head=("Score", "Windows", "Share"), rows=tuple(rows))
+    return Table(
+        caption=f"Scores of the {report.window_word}s",
+        head=("Score", f"{report.window_word.capitalize()}s", "Share"),
+        rows=tuple(rows),
+    )
 
 
 def crosswalk_table(report: ReportInput) -> Table:
