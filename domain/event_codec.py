@@ -3,7 +3,7 @@ path."""
 
 from __future__ import annotations
 
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 import msgspec
 
@@ -12,7 +12,9 @@ from domain.errors import MalformedError, UnknownError
 from domain.events import Event, ReceiptIssued
 
 _TYPES: dict[str, type] = {kind.TYPE: kind for kind in get_args(Event)}
-_DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in _TYPES.items() if kind is not ReceiptIssued}
+_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
+    name: msgspec.json.Decoder(kind) for name, kind in _TYPES.items() if kind is not ReceiptIssued
+}
 
 EVENT_TYPES: frozenset[str] = frozenset(_TYPES)
 

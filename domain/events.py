@@ -220,9 +220,9 @@ class ArtifactReference(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class GateTrack(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one gate said: per window and for the run.
 
-    ``outcomes`` has one letter per window (``p`` pass, ``b`` borderline, ``f`` fail, ``a`` abstain);
-    ``margins`` are in 0..1 (1 at the pass limit plus guard band or better, 0 at the fail limit or worse),
-    ``None`` where the gate abstained; ``reasons`` per window. ``value`` is the metric in the window that
+    ``outcomes`` has one letter per window (``p`` pass, ``b`` borderline, ``f`` fail, ``a`` abstain); ``margins`` are
+    in 0..1 (1 at the pass limit plus guard band or better, 0 at the fail limit or worse), ``None`` where the gate
+    abstained; ``reasons`` per window, or empty when no window has one.  ``value`` is the metric in the window that
     decided, ``window`` its position.
     """
 

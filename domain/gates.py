@@ -128,7 +128,7 @@ def _judge(gate: Gate, track: MetricTrack | None, window_count: int) -> GateTrac
         unit=gate.unit,
         outcomes=outcomes,
         margins=margins,
-        reasons=reasons,
+        reasons=reasons if any(reason is not Reason.NONE for reason in reasons) else (),
         outcome=_OUTCOME[letter],
         reason=reason,
         value=value,

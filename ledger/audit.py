@@ -280,7 +280,7 @@ class _ChainAudit:
             self._find(
                 self.size,
                 "truncated",
-                f"the kept checkpoint covers {checkpoint.size} entries, the ledger has {self.size}: some were removed",
+                f"the kept checkpoint covers {checkpoint.size} entries, {self.size} are left",
             )
         elif root is not None and checkpoint.root != root:
             self._find(

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from domain.canonical import canonical_json
-from domain.errors import InvalidError
+from domain.errors import InvalidError, LimitError
 from domain.events import (
     BatchIngested,
     BatchQuarantined,
@@ -108,7 +108,14 @@ async def execute_run(desk: Desk, started_index: int) -> Recorded:
         performance = conclude(desk, facts, answer, known)
         for data in performance.objects:
             await desk.vault.put(data)
-        recorded = await _append_receipt(desk, facts, performance, answer)
+        try:
+            recorded = await _append_receipt(desk, facts, performance, answer)
+        except LimitError as error:
+            # Too much for one append: the run ends all the same, with a receipt that says so.
+            answer = replace(
+                answer, result=None, refusal_kind="failed", refusal=str(error), remedy=error.remedy
+            )
+            continue
         if recorded is not None:
             return recorded
     raise InvalidError(

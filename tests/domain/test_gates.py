@@ -99,7 +99,8 @@ def test_a_value_falls_where_the_picture_in_the_docstring_puts_it(
     sign = 1.0 if rule == "at_most" else -1.0
     gate = a_gate(rule=rule, pass_limit=sign * 1.0, fail_limit=sign * 2.0, guard_band=0.25)
     track = judged(gate, [sign * value])
-    assert (track.outcomes, track.reasons, track.margins) == (outcome, (reason,), (margin,))
+    reasons = () if reason is Reason.NONE else (reason,)
+    assert (track.outcomes, track.reasons, track.margins) == (outcome, reasons, (margin,))
     assert (track.value, track.margin, track.window) == (sign * value, margin, 0)
 
 

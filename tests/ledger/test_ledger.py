@@ -304,8 +304,8 @@ async def test_closing_finishes_what_was_asked_before(tmp_path: Path) -> None:
     assert all(task.exception() is None for task in waiting)
     async with open_ledger(tmp_path) as ledger:
         assert ledger.size == 22
+        await ledger.close()
         with pytest.raises(InvalidError, match="closed"):
-            await ledger.close()
             await ledger.record(batch(99))
 
 

@@ -20,7 +20,6 @@ from tests.ledger.signing_key import SigningKey
 from tests.story.told import at_desk
 
 
-
 async def receipts(ledger: Ledger) -> list[tuple[Recorded, str, Predicate]]:
     found = []
     for record in await ledger.read(0, 10_000):
@@ -171,6 +170,14 @@ async def test_bundles_have_one_spelling(home: Path) -> None:
         bundle = await bundle_of(desk.ledger, recorded.index)
         data = format_bundle(bundle)
         assert parse_bundle(data) == bundle
-        for evil in (b"", b"{}", b"[]", data[:-1], b" " + data, data + b"x", data.replace(b'"entry":', b'"entry": ')):
+        for evil in (
+            b"",
+            b"{}",
+            b"[]",
+            data[:-1],
+            b" " + data,
+            data + b"x",
+            data.replace(b'"entry":', b'"entry": '),
+        ):
             with pytest.raises(TallystickError):
                 parse_bundle(evil)

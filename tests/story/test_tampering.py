@@ -1,7 +1,7 @@
 """The tamper corpus: what an attacker with the disk in his hands can do, and how audit names it.
 
-Each case changes a real, told history behind the ledger's back.  The attacker is given what he would have: the files, knowledge of the
-formats, and in some cases a key of his own.
+Each case changes a real, told history behind the ledger's back.  The attacker is given what he would have:
+the files, knowledge of the formats, and in some cases a key of his own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from api.workplace import open_workplace
 from domain.digests import Digest
 from domain.events import DatasetDerived, ReceiptIssued
 from ledger.audit import AuditReport, audit
@@ -21,10 +23,9 @@ from ledger.dsse import format_envelope, parse_envelope, sign_envelope
 from ledger.entry import Entry, event_id, format_entry, parse_entry
 from ledger.ledger import ledger_name
 from ledger.merkle import Frontier, leaf_hash
-from ledger.notes import VerifierKey
+from ledger.notes import VerifierKey, format_verifier_key
 from ledger.recorded import event_of, recorded_of
 from ledger.statement import PAYLOAD_TYPE
-from msgspec.structs import replace
 from tests.ledger.signing_key import SigningKey
 from tests.story.told import TENANT, at_desk, settings
 
@@ -52,19 +53,8 @@ def restore_triggers(home: Path) -> None:
         )
 
 
-async def audited(
-    home: Path, trusted: VerifierKey | None = None, kept: bytes = b""
-) -> AuditReport:
-    async with at_desk(home) as (workplace, _):
-        return await audit(
-            workplace.log, LEDGER, vault=workplace.vault(TENANT), trusted=trusted, kept_checkpoint=kept
-        )
-
-
-async def audited_closed(home: Path, trusted: VerifierKey | None = None, kept: bytes = b"") -> AuditReport:
+async def audited(home: Path, trusted: VerifierKey | None = None, kept: bytes = b"") -> AuditReport:
     """Audit without opening the ledger for writing first, which would refuse a broken one."""
-    from api.workplace import open_workplace
-
     async with open_workplace(settings(home)) as workplace:
         return await audit(
             workplace.log, LEDGER, vault=workplace.vault(TENANT), trusted=trusted, kept_checkpoint=kept
@@ -80,7 +70,8 @@ def rewrite(
     change: Callable[[int, Entry, bytes], tuple[Entry, bytes]],
     signer: SigningKey,
 ) -> None:
-    """Write the whole history again with some entries changed: chain, ids and seals all made to fit, signed by ``signer``."""
+    """Write the whole history again with some entries changed: chain, ids and seals all made to fit, signed
+    by ``signer``."""
     db = database(home)
     old = rows(db)
     db.execute("DELETE FROM records")
@@ -130,7 +121,7 @@ async def test_flipping_a_bit_of_a_body_is_found_there(home: Path, index: int) -
     db.execute("UPDATE records SET payload = ? WHERE ledger_index = ?", (bytes(payload), index))
     db.close()
     restore_triggers(home)
-    assert first(await audited_closed(home)) == (index, "body")
+    assert first(await audited(home)) == (index, "body")
 
 
 @pytest.mark.anyio
@@ -142,7 +133,7 @@ async def test_flipping_a_bit_of_an_entry_is_found_there(home: Path, index: int)
         entry = bytearray(good)
         entry[place] ^= 2
         db.execute("UPDATE records SET entry = ? WHERE ledger_index = ?", (bytes(entry), index))
-        found = [f.index for f in (await audited_closed(home)).findings if f.check != "storage"]
+        found = [f.index for f in (await audited(home)).findings if f.check != "storage"]
         assert found[0] == index
     db.close()
 
@@ -153,7 +144,7 @@ async def test_deleting_an_entry_is_found(home: Path) -> None:
     db.execute("DELETE FROM records WHERE ledger_index = 9")
     db.close()
     restore_triggers(home)
-    report = await audited_closed(home)
+    report = await audited(home)
     assert any(f.check == "storage" and "holes" in f.detail for f in report.findings)
     assert any(f.index == 9 and f.check == "order" for f in report.findings)
 
@@ -166,7 +157,7 @@ async def test_deleting_an_entry_and_closing_the_gap_is_found(home: Path) -> Non
     db.execute("UPDATE records SET ledger_index = -ledger_index - 1 WHERE ledger_index < 0")
     db.close()
     restore_triggers(home)
-    assert first(await audited_closed(home)) == (9, "order")
+    assert first(await audited(home)) == (9, "order")
 
 
 @pytest.mark.anyio
@@ -176,7 +167,7 @@ async def test_swapping_two_entries_is_found(home: Path) -> None:
         db.execute("UPDATE records SET ledger_index = ? WHERE ledger_index = ?", (two, one))
     db.close()
     restore_triggers(home)
-    assert first(await audited_closed(home)) == (12, "order")
+    assert first(await audited(home)) == (12, "order")
 
 
 @pytest.mark.anyio
@@ -187,7 +178,7 @@ async def test_swapping_two_bodies_is_found(home: Path) -> None:
     db.execute("UPDATE records SET payload = ? WHERE ledger_index = 7", (stored[6][4],))
     db.close()
     restore_triggers(home)
-    assert first(await audited_closed(home)) == (6, "body")
+    assert first(await audited(home)) == (6, "body")
 
 
 @pytest.mark.anyio
@@ -199,8 +190,8 @@ async def test_cutting_off_the_end_is_found_by_a_kept_checkpoint(home: Path) -> 
     db.execute("DELETE FROM records WHERE ledger_index > ?", (sealed[-3],))
     db.close()
     restore_triggers(home)
-    assert (await audited_closed(home, key)).is_clean  # from inside, nothing is missing
-    assert first(await audited_closed(home, key, kept)) == (sealed[-3] + 1, "truncated")
+    assert (await audited(home, key)).is_clean  # from inside, nothing is missing
+    assert first(await audited(home, key, kept)) == (sealed[-3] + 1, "truncated")
 
 
 @pytest.mark.anyio
@@ -210,7 +201,7 @@ async def test_cutting_between_seals_is_found_without_help(home: Path) -> None:
     db.execute("DELETE FROM records WHERE ledger_index > ?", (inside,))
     db.close()
     restore_triggers(home)
-    assert first(await audited_closed(home)) == (inside, "seal")
+    assert first(await audited(home)) == (inside, "seal")
 
 
 def _another_firmware(index: int, entry: Entry, payload: bytes) -> tuple[Entry, bytes]:
@@ -222,7 +213,7 @@ async def test_rewriting_history_without_the_key_is_found_at_its_first_seal(home
     async with at_desk(home) as (_, desk):
         key = desk.ledger.verifier_key
     rewrite(home, _another_firmware, SigningKey(ORIGIN, "attacker"))
-    report = await audited_closed(home, key)
+    report = await audited(home, key)
     assert first(report) == (1, "seal")
 
 
@@ -232,16 +223,14 @@ async def test_rewriting_history_with_the_stolen_key_is_a_fork(home: Path) -> No
         kept, key = desk.ledger.checkpoint, desk.ledger.verifier_key
         signer = workplace.keys.signer(ORIGIN)
     rewrite(home, _another_firmware, signer)  # type: ignore[arg-type]
-    report = await audited_closed(home, key, kept)
+    report = await audited(home, key, kept)
     assert first(report)[1] == "forked"
     # Even without a kept checkpoint the receipts no longer say what the events say.
-    assert any(f.check == "receipt" for f in (await audited_closed(home, key)).findings)
+    assert any(f.check == "receipt" for f in (await audited(home, key)).findings)
 
 
 @pytest.mark.anyio
 async def test_replacing_the_key_event_too_is_found_by_whoever_holds_the_key(home: Path) -> None:
-    from ledger.notes import format_verifier_key
-
     async with at_desk(home) as (_, desk):
         key = desk.ledger.verifier_key
     attacker = SigningKey(ORIGIN, "attacker")
@@ -251,9 +240,9 @@ async def test_replacing_the_key_event_too_is_found_by_whoever_holds_the_key(hom
         return entry, payload.replace(old, new)
 
     rewrite(home, replace_key, attacker)
-    assert first(await audited_closed(home, key)) == (1, "seal")
+    assert first(await audited(home, key)) == (1, "seal")
     # Believing the ledger's own key is not enough to be fooled: the receipts were signed by the old one.
-    assert any(f.check == "receipt" for f in (await audited_closed(home)).findings)
+    assert any(f.check == "receipt" for f in (await audited(home)).findings)
 
 
 @pytest.mark.anyio
@@ -267,14 +256,16 @@ async def test_a_receipt_that_claims_more_than_its_events_is_found(home: Path) -
         nonlocal target
         if entry.event_type == ReceiptIssued.TYPE and b"abstain" in parse_envelope(payload).payload:
             target = index
-            statement = parse_envelope(payload).payload.replace(b'"is_presentable":false', b'"is_presentable":true')
+            statement = parse_envelope(payload).payload.replace(
+                b'"is_presentable":false', b'"is_presentable":true'
+            )
             lied = sign_envelope(PAYLOAD_TYPE, statement, [signer])
             receipt_id = "r" + hashlib.sha256(statement).hexdigest()[:24]
             return replace(entry, subject=f"receipt/{receipt_id}"), format_envelope(lied)
         return entry, payload
 
     rewrite(home, lie, signer)  # type: ignore[arg-type]
-    report = await audited_closed(home, key)
+    report = await audited(home, key)
     assert target
     assert (target, "receipt") in [(f.index, f.check) for f in report.findings]
 

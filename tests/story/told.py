@@ -1,7 +1,7 @@
 """The story: one logger with two sensors and one wearable, told once a session into a folder that tests copy.
 
-Ingests run through the real executor, vault, key store and store; only the recording is made here (two sensors that feel the same motion), so
-that the tests need no download.
+Ingests run through the real executor, vault, key store and store; only the recording is made here (two
+sensors that feel the same motion), so that the tests need no download.
 """
 
 from __future__ import annotations
