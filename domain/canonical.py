@@ -16,7 +16,8 @@ from domain.errors import InvalidError, MalformedError
 
 T = TypeVar("T")
 
-# What msgspec raises for bytes that are not the JSON that was asked for; bad UTF-8 and depth are errors of their own.
+# What msgspec raises for bytes that are not the JSON that was asked for; bad UTF-8 and depth are errors of
+# their own.
 JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _encoder = msgspec.json.Encoder(order="sorted")

@@ -50,10 +50,13 @@ class Desk(Struct, frozen=True, kw_only=True, eq=False):
         return decrypt_subject_bytes(key, data, tenant=self.ledger.tenant, purpose=purpose)
 
     def record_key_secret(self, source: Source) -> bytes:
-        """The key for digests that name a person's records: derived from the subject's key, so that it goes when that goes.
+        """The key for digests that name a person's records: derived from the subject's key, so that it goes
+        when that goes.
 
         HMAC-SHA256 as a one-step key derivation (NIST SP 800-108, one block); empty for devices.
         """
         if not source.subject_key_id:
             return b""
-        return hmac.digest(self.keys.subject_key(source.subject_key_id), b"tallystick/record-keys/v1", "sha256")
+        return hmac.digest(
+            self.keys.subject_key(source.subject_key_id), b"tallystick/record-keys/v1", "sha256"
+        )

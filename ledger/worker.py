@@ -12,7 +12,6 @@ from typing import assert_never
 
 from msgspec import Struct
 
-from domain.errors import TallystickError
 from domain.flow import Command, DeriveDataset, ExecuteRun, StartRun, command_key
 from ledger.desk import Desk
 from ledger.ingest import derive
@@ -52,7 +51,7 @@ async def settle(desk: Desk, on_stuck: Callable[[Stuck], None] = lambda stuck: N
             return tuple(stuck.values())
         try:
             await carry_out(desk, command)
-        except (TallystickError, OSError) as error:
+        except Exception as error:  # whatever it is, it must not stop the others; it is told, and tried again
             stuck[command_key(command)] = Stuck(command=command, error=error)
             on_stuck(stuck[command_key(command)])
 
