@@ -14,7 +14,7 @@ from msgspec import Struct
 from domain.errors import InvalidError
 from domain.outcomes import Outcome
 
-# A day of one-minute windows, as for a run.
+# A day of one-minute windows: an alarm that needs longer is a trend, and another tool.
 OUTCOMES_MAX = 1_440
 
 

@@ -268,7 +268,7 @@ def test_the_document_holds_every_window_and_what_the_gates_said_of_it() -> None
 
 
 def test_the_largest_run_still_makes_a_page_of_bounded_size() -> None:
-    """Sixty-four gates over a day of minutes, each window unlike the last, and more plots than are drawn."""
+    """64 gates, as many windows as a run may have, each unlike the last, plots beyond what is drawn."""
     gates = tuple(
         Gate(
             gate_id=f"gate-{at}",
