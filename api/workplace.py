@@ -14,7 +14,7 @@ from adapters.sqlite_index import SQLiteIndex
 from adapters.sqlite_log import SQLiteLog
 from adapters.vault_directory import DirectoryVault
 from api.settings import Settings
-from domain.errors import MalformedError
+from domain.errors import MalformedError, UnknownError
 from domain.identifiers import parse_identifier
 from ledger.desk import Desk
 from ledger.ledger import Ledger, ledger_name
@@ -54,6 +54,22 @@ class Workplace:
                 clock=time.time_ns,
             )
         return self._desks[name]
+
+    async def existing_desk(self, tenant: str | None = None) -> Desk:
+        """The desk of a tenant that has a ledger.  Raises: UnknownError."""
+        name = parse_identifier(tenant or self.settings.tenant, "tenant")
+        await self.check_exists(name)
+        return await self.desk(name)
+
+    async def check_exists(self, tenant: str) -> None:
+        """Raises: UnknownError when the tenant has no ledger in this store."""
+        if tenant not in await self.tenants():
+            raise UnknownError(
+                "no such ledger",
+                field="tenant",
+                actual=f"{tenant} in {self.settings.store}",
+                remedy="Name the place with --home and --tenant, or make a ledger with `tally demo` or `tally apply`.",
+            )
 
     def vault(self, tenant: str) -> DirectoryVault:
         """A tenant's vault, without opening its ledger."""

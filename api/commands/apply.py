@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adapters.plain_documents import DOCUMENT_BYTES_MAX
 from adapters.setup_files import parse_setup
-from api.commands.command import DONE, Command, at_workplace, print_json, read_file
+from api.commands.command import DONE, at_workplace, print_json, read_file
 from api.commands.table import format_table
 from api.setup import apply_setup
 from api.workplace import Workplace
@@ -44,7 +44,3 @@ def run(arguments: argparse.Namespace) -> int:
 
     return at_workplace(arguments, work)
 
-
-COMMAND = Command(
-    "apply", "register, calibrate, publish and deploy what a setup file declares", add_arguments, run
-)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from api.commands.command import CHECK_FAILED, DONE, Command, at_workplace, print_json, progress, read_file
+from api.commands.command import CHECK_FAILED, DONE, at_workplace, print_json, progress, read_file
 from api.commands.table import format_table
 from api.workplace import Workplace
-from domain.errors import UnknownError
 from ledger.audit import AuditReport, audit
 from ledger.ledger import ledger_name
 from ledger.notes import NOTE_BYTES_MAX, parse_verifier_key
@@ -28,10 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     async def work(workplace: Workplace) -> int:
         tenant = workplace.settings.tenant
-        if tenant not in await workplace.tenants():
-            raise UnknownError(
-                "no such ledger", field="tenant", actual=tenant, remedy="tally demo makes one."
-            )
+        await workplace.check_exists(tenant)
         report = await audit(
             workplace.log,
             ledger_name(tenant),
@@ -77,7 +73,3 @@ def _print(report: AuditReport, *, is_trusted: bool) -> None:
         place = f"entry {finding.index}" if finding.index >= 0 else "ledger"
         print(f"  {place}: {finding.check}: {finding.detail}")
 
-
-COMMAND = Command(
-    "audit", "re-derive every link, root, seal and receipt of a ledger", add_arguments, run, True
-)

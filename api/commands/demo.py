@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from api.commands.command import CHECK_FAILED, DONE, Command, at_workplace, print_json, progress
+from api.commands.command import CHECK_FAILED, DONE, at_workplace, print_json, progress
 from api.commands.outcomes import why
 from api.commands.table import format_table, format_verdict
 from api.demo import DemoAccount, run_demo
@@ -137,7 +137,3 @@ def _summary(account: DemoAccount, seconds: float) -> dict[str, object]:
         "stuck": [str(stuck.error) for stuck in account.stuck],
     }
 
-
-COMMAND = Command(
-    "demo", "do the main job on real input: ingest, run, receipts, verify, replay", add_arguments, run, True
-)

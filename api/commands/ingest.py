@@ -7,7 +7,7 @@ import mimetypes
 from pathlib import Path
 from typing import Any
 
-from api.commands.command import CHECK_FAILED, DONE, Command, at_workplace, print_json, read_file
+from api.commands.command import CHECK_FAILED, DONE, at_workplace, print_json, read_file
 from api.commands.outcomes import outcome_rows, outcomes_since
 from api.commands.table import format_table
 from api.workplace import Workplace
@@ -108,7 +108,3 @@ def _batch(event: object) -> BatchIngested:
     assert isinstance(event, BatchIngested)
     return event
 
-
-COMMAND = Command(
-    "ingest", "keep batches, run what is deployed for them, and issue receipts", add_arguments, run
-)

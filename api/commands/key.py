@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from api.commands.command import DONE, Command, at_workplace, print_json
+from api.commands.command import DONE, at_workplace, print_json
 from api.workplace import Workplace
 from ledger.notes import format_verifier_key
 
@@ -27,5 +27,3 @@ def run(arguments: argparse.Namespace) -> int:
 
     return at_workplace(arguments, work)
 
-
-COMMAND = Command("key", "print the ledger's public key", add_arguments, run)

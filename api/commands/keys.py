@@ -6,7 +6,7 @@ import argparse
 import time
 
 from adapters.api_key_file import SCOPES, ApiKey, ApiKeyFile
-from api.commands.command import DONE, Command, print_json, settings_of
+from api.commands.command import DONE, print_json, settings_of
 from api.commands.table import format_table, format_time
 from domain.errors import MalformedError
 
@@ -79,5 +79,3 @@ def _view(key: ApiKey) -> dict[str, object]:
         "is_revoked": key.is_revoked,
     }
 
-
-COMMAND = Command("keys", "make, list and revoke API keys", add_arguments, run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from api.commands.command import CHECK_FAILED, DONE, Command, at_workplace, print_json
+from api.commands.command import CHECK_FAILED, DONE, at_workplace, print_json
 from api.workplace import Workplace
 from ledger.replay import REPRODUCED, Replay, record_replay, replay
 
@@ -53,7 +53,3 @@ def _print(outcome: Replay, index: int | None) -> None:
     if index is not None:
         print(f"  recorded as entry {index}")
 
-
-COMMAND = Command(
-    "replay", "run a receipt again from the events and compare byte for byte", add_arguments, run, True
-)

@@ -7,7 +7,7 @@ import os
 import time
 
 from adapters.api_key_file import ApiKeyFile
-from api.commands.command import DONE, Command, settings_of
+from api.commands.command import DONE, settings_of
 from api.settings import Settings
 from domain.errors import MalformedError
 
@@ -64,5 +64,3 @@ def _first_key(settings: Settings) -> None:
             f"First API key of tenant {settings.tenant} (shown once; make others with `tally keys`):\n  {text}"
         )
 
-
-COMMAND = Command("serve", "serve the API and the console, and work off what is ingested", add_arguments, run)

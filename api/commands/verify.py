@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from api.commands.command import DONE, Command, print_json, read_file
+from api.commands.command import DONE, print_json, read_file
 from api.commands.table import format_table, format_time, format_verdict
 from domain.errors import MalformedError
 from ledger.bundle import BUNDLE_BYTES_MAX
@@ -108,7 +108,3 @@ def _print(verified: VerifiedReceipt) -> None:
     ]
     print(format_table(("what", "the receipt says"), rows))
 
-
-COMMAND = Command(
-    "verify", "verify a receipt bundle offline, with nothing but a public key", add_arguments, run, True
-)
