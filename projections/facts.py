@@ -1,0 +1,200 @@
+"""The fact tables: what the view keeps of each event.
+
+A *fact table* holds one kind of event and is only ever appended to; every row starts with ``entry_index``
+and ``recorded_at_ns`` of the entry that brought it.  That is why rows cannot differ with the way a ledger
+was cut into batches, and why folding an entry twice is prevented by one comparison of positions.  What
+people ask for (``runs``, ``telemetry``, ``provider_health`` …) are SQL views over facts
+(``projections.schema``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
+
+import pyarrow as pa
+from msgspec import Raw, Struct
+
+from domain import events
+from projections import bodies
+from projections.bodies import NUMBERS, WINDOWS, Nested
+
+
+class Column(Struct, frozen=True):
+    """A stored column: ``expression`` reads it from the staged Arrow column of the same name; ``carry``
+    turns what the body holds into what Arrow takes (JSON text into bytes), ``None`` where it is taken as it
+    is."""
+
+    name: str
+    sql_type: str
+    arrow_type: Any
+    expression: str
+    carry: Callable[[Any], bytes | None] | None = None
+
+
+class FactTable(Struct, frozen=True):
+    """An append-only table; ``schema`` is how its rows are staged in Arrow, ``insert`` appends them from the
+    relation ``staged_<name>``."""
+
+    name: str
+    columns: tuple[Column, ...]
+    derived: Mapping[str, tuple[str, str]] = {}
+    """Further columns computed from the stored ones: name to (SQL type, expression)."""
+
+    @property
+    def schema(self) -> Any:
+        return pa.schema([(column.name, column.arrow_type) for column in self.columns])
+
+    @property
+    def definition(self) -> str:
+        stored = [f'"{column.name}" {column.sql_type}' for column in self.columns]
+        computed = [f'"{name}" {kind}' for name, (kind, _) in self.derived.items()]
+        return f"CREATE TABLE {self.name} ({', '.join(stored + computed)})"
+
+    @property
+    def insert(self) -> str:
+        read = ", ".join(f'{column.expression} AS "{column.name}"' for column in self.columns)
+        names = ", ".join(f'"{name}"' for name in (*(column.name for column in self.columns), *self.derived))
+        computed = "".join(f", {expression}" for _, expression in self.derived.values())
+        staged = f"(SELECT {read} FROM staged_{self.name})"
+        return f"INSERT INTO {self.name} ({names}) SELECT *{computed} FROM {staged}"
+
+
+def column(name: str, kind: str, nested: Nested | None = None) -> Column:
+    """A column of SQL type ``kind``, or JSON text that becomes ``nested``."""
+    if nested is not None:
+        return Column(
+            name,
+            nested.sql_type,
+            pa.string(),
+            f"from_json_strict(\"{name}\", '{nested.structure}')",
+            nested.carry,
+        )
+    required = " NOT NULL" if name in ("entry_index", "recorded_at_ns") else ""
+    return Column(name, kind + required, _ARROW_TYPES[kind], f'"{name}"')
+
+
+def columns_of(body: type[Struct], *names: str) -> tuple[Column, ...]:
+    """One column per field of ``body`` (or for the named ones), by the field's annotation."""
+    hints = get_type_hints(body, include_extras=True)
+    return tuple(_column_of(name, hints[name]) for name in names or hints)
+
+
+def _column_of(name: str, hint: Any) -> Column:
+    if get_origin(hint) is Annotated:
+        return column(name, "VARCHAR", get_args(hint)[1])
+    if get_origin(hint) in (Union, UnionType):
+        (hint,) = (part for part in get_args(hint) if part is not NoneType)
+    if hint is Raw:
+        # JSON text is long and alike; trying every other compression on it costs more than writing it.
+        return Column(
+            name,
+            "VARCHAR USING COMPRESSION zstd",
+            pa.string(),
+            f'"{name}"',
+            said if name == "reasons" else bytes,
+        )
+    return column(name, _SQL_TYPES[hint])
+
+
+def said(reasons: Raw) -> bytes | None:
+    """The reasons of all windows as JSON text, ``None`` when no window has one: that is most of them, and
+    long."""
+    text = bytes(reasons)
+    return None if text == _none_text(len(text) // 7) else text
+
+
+@lru_cache(maxsize=1_024)
+def _none_text(count: int) -> bytes:
+    return b"[" + b",".join([b'"none"'] * count) + b"]"
+
+
+_SQL_TYPES: Final = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN"}
+_ARROW_TYPES: Final = {
+    "VARCHAR": pa.string(),
+    "BIGINT": pa.int64(),
+    "DOUBLE": pa.float64(),
+    "BOOLEAN": pa.bool_(),
+}
+_PLACE: Final = (column("entry_index", "BIGINT"), column("recorded_at_ns", "BIGINT"))
+
+# Events whose rows are their bodies.
+FLAT: Final[Mapping[str, tuple[type[Struct], FactTable]]] = {
+    event_type: (body, FactTable(name, (*_PLACE, *columns_of(body)), derived))
+    for event_type, body, name, derived in (
+        (events.DeviceRegistered.TYPE, bodies.DeviceRegistered, "device_registered", {}),
+        (events.DeviceConfigured.TYPE, bodies.DeviceConfigured, "device_configured", {}),
+        (events.ConnectionRegistered.TYPE, bodies.ConnectionRegistered, "connection_registered", {}),
+        (events.CalibrationSet.TYPE, bodies.CalibrationSet, "calibration_set", {}),
+        (events.ContractPublished.TYPE, bodies.ContractPublished, "contract_published", {}),
+        (events.ProcedureDeployed.TYPE, bodies.ProcedureDeployed, "procedure_deployed", {}),
+        (events.BatchIngested.TYPE, bodies.BatchIngested, "batch_ingested", {}),
+        (events.DatasetDerived.TYPE, bodies.DatasetDerived, "dataset_derived", {}),
+        (events.BatchQuarantined.TYPE, bodies.BatchQuarantined, "batch_quarantined", {}),
+        (
+            events.RunStarted.TYPE,
+            bodies.RunStarted,
+            "run_started",
+            {"batch_index": ("BIGINT", "datasets[1].batch_index")},
+        ),
+        (events.ReceiptReplayed.TYPE, bodies.ReceiptReplayed, "receipt_replayed", {}),
+    )
+}
+# Known, and nothing of them is shown.
+WITHOUT_ROWS: Final = frozenset({events.LedgerOpened.TYPE, events.KeyCreated.TYPE})
+
+RUN_DECIDED: Final = FactTable(
+    "run_decided",
+    (
+        *_PLACE,
+        column("run_index", "BIGINT"),
+        column("reason", "VARCHAR"),
+        column("window_outcomes", "VARCHAR"),
+        *columns_of(bodies.RunGatesDecided, "run_id", "verdict", "is_presentable", "failure"),
+        column("windows", "VARCHAR", WINDOWS),
+        column("scores", "VARCHAR", NUMBERS),
+        *columns_of(bodies.RunGatesDecided, "gates", "artifacts"),
+    ),
+    {
+        "start_ns": ("BIGINT", "list_min(list_transform(windows, lambda each: each.start_ns))"),
+        "end_ns": ("BIGINT", "list_max(list_transform(windows, lambda each: each.end_ns))"),
+    },
+)
+METRIC_TRACK: Final = FactTable(
+    "metric_track",
+    (
+        *_PLACE,
+        column("run_index", "BIGINT"),
+        column("position", "BIGINT"),
+        column("metric", "VARCHAR"),
+        column("unit", "VARCHAR"),
+        column("track", "VARCHAR", NUMBERS),
+        *columns_of(bodies.Metric, "reasons"),
+    ),
+)
+# Gates that did not simply pass; all of them, window by window, are JSON text in ``run_decided``, because
+# people look at the gates of one run at a time and at the concerns of many.
+CONCERN: Final = FactTable(
+    "concern",
+    (
+        *_PLACE,
+        column("run_index", "BIGINT"),
+        column("position", "BIGINT"),
+        *columns_of(bodies.Gate, "gate_id", "outcome", "reason", "required"),
+    ),
+)
+RECEIPT_ISSUED: Final = FactTable(
+    "receipt_issued", (*_PLACE, column("receipt_id", "VARCHAR"), column("decision_index", "BIGINT"))
+)
+
+FACT_TABLES: Final = (
+    *(table for _, table in FLAT.values()),
+    RUN_DECIDED,
+    METRIC_TRACK,
+    CONCERN,
+    RECEIPT_ISSUED,
+)
+# Every event type that this version of the view understands; any other stops it.
+UNDERSTOOD: Final = frozenset(FLAT) | WITHOUT_ROWS | {events.RunGatesDecided.TYPE, events.ReceiptIssued.TYPE}

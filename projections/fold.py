@@ -1,0 +1,232 @@
+"""From records to rows: the pure part of the projection.
+
+``fold`` takes the next records of a ledger and returns an *increment*: Arrow tables of fact rows, and the
+position after them.  It reads no file and no clock; folding the same records again gives the same rows.
+
+Entries are read here without checking them: their bytes come from the ledger's own log, ``tally audit`` is
+what proves them, and checking each would cost more than everything else.  ``projections.view`` checks where
+an increment is joined to the view.
+
+Relied upon (``domain.lookups.unique_key``): a run is started once and decided once, and its start comes
+first.  A receipt rests on nothing recorded after its run was decided, so the latest of its causes is the
+decision.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from operator import attrgetter
+from typing import Any, Final, cast
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from msgspec import Struct
+
+from domain.errors import InvalidError, MalformedError, UnknownError
+from domain.events import ReceiptIssued, RunGatesDecided, RunStarted
+from domain.outcomes import Outcome, Reason
+from ledger.entry import PREVIOUS_OF_FIRST
+from ledger.merkle import leaf_hash
+from ledger.ports import Record
+from projections import bodies
+from projections.facts import CONCERN, FLAT, METRIC_TRACK, RECEIPT_ISSUED, RUN_DECIDED, UNDERSTOOD, FactTable
+
+# Bodies of so many events at a time stay in the processor's cache until they are columns.
+SLICE_EVENTS: Final = 1_024
+PASS, ABSTAIN = Outcome.PASS.value, Outcome.ABSTAIN.value
+
+Rows = dict[str, Any]
+"""Arrow tables by fact table name."""
+
+
+class Position(Struct, frozen=True, kw_only=True):
+    """How far a view has come: the next index it wants, and the leaf hash (hex) of the entry before it."""
+
+    next_index: int = 0
+    leaf: str = PREVIOUS_OF_FIRST
+
+
+class Increment(Struct, frozen=True, kw_only=True, eq=False):
+    """What some records add to a view: rows, runs that were opened (id to index of their start) and closed,
+    and the position after."""
+
+    before: Position
+    after: Position
+    rows: Rows
+    opened: dict[str, int]
+    closed: tuple[str, ...]
+
+
+def fold(records: Sequence[Record], before: Position, open_runs: Mapping[str, int]) -> Increment:
+    """Fold ``records``, which follow ``before`` without a gap; ``open_runs`` maps undecided runs to the
+    index of their start.
+
+    Raises: UnknownError for an event type of a newer version; MalformedError, InvalidError,
+    msgspec.DecodeError, ValueError or pyarrow.ArrowException for a body that cannot be read.
+    """
+    slices: defaultdict[str, list[Any]] = defaultdict(list)
+    opened: dict[str, int] = {}
+    closed: list[str] = []
+    runs = dict(open_runs)
+    for start in range(0, len(records), SLICE_EVENTS):
+        rows, started, ended = _fold_slice(records[start : start + SLICE_EVENTS], runs)
+        opened |= started
+        closed += ended
+        for name, table in rows.items():
+            slices[name].append(table)
+    return Increment(
+        before=before,
+        after=Position(next_index=records[-1].index + 1, leaf=leaf_hash(records[-1].entry).hex()),
+        rows={name: pa.concat_tables(tables) for name, tables in slices.items()},
+        opened=opened,
+        closed=tuple(closed),
+    )
+
+
+def _fold_slice(
+    records: Sequence[Record], runs: dict[str, int]
+) -> tuple[Rows, dict[str, int], tuple[str, ...]]:
+    """Rows of a few records; ``runs`` is brought up to date."""
+    by_type: defaultdict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        by_type[record.event_type].append(record)
+    if unknown := by_type.keys() - UNDERSTOOD:
+        raise UnknownError(
+            "event type of a newer version",
+            actual=min(unknown),
+            remedy="Upgrade Tallystick, then start the projection again.",
+        )
+    rows: Rows = {}
+    opened: dict[str, int] = {}
+    for event_type in by_type.keys() & FLAT.keys():
+        group, (_, table) = by_type[event_type], FLAT[event_type]
+        decoded = [_DECODERS[event_type].decode(record.payload) for record in group]
+        rows[table.name] = _stage(
+            table, [*_place(group), *zip(*map(_FIELDS[event_type], decoded), strict=True)]
+        )
+        if event_type == RunStarted.TYPE:
+            starts = cast(list[bodies.RunStarted], decoded)
+            opened = {body.run_id: record.index for body, record in zip(starts, group, strict=True)}
+    runs |= opened
+    closed: tuple[str, ...] = ()
+    if decided := by_type.get(RunGatesDecided.TYPE):
+        decided_rows, closed = _decided_rows(decided, runs)
+        rows |= decided_rows
+    if receipts := by_type.get(ReceiptIssued.TYPE):
+        rows[RECEIPT_ISSUED.name] = _receipt_rows(receipts)
+    return rows, opened, closed
+
+
+def _decided_rows(records: list[Record], runs: dict[str, int]) -> tuple[Rows, tuple[str, ...]]:
+    indices, times_ns = _place(records)
+    decided = [_DECIDED.decode(record.payload) for record in records]
+    gates = [_GATES.decode(body.gates) for body in decided]
+    closed = tuple(body.run_id for body in decided)
+    try:
+        run_indices = [runs.pop(run_id) for run_id in closed]
+    except KeyError as error:
+        raise InvalidError(
+            "a run was decided that was never started", field="run_id", actual=str(error)[:80]
+        ) from None
+    place = (np.array(indices), np.array(times_ns), np.array(run_indices))
+    judged = (list(map(_reason, decided, gates)), list(map(_window_outcomes, gates)))
+    rows = {
+        RUN_DECIDED.name: _stage(
+            RUN_DECIDED, [*place, *judged, *zip(*map(_RUN_FIELDS, decided), strict=True)]
+        )
+    }
+    if tracks := _tracks(
+        METRIC_TRACK, place, [body.metrics for body in decided], bodies.Metric.__struct_fields__
+    ):
+        rows[METRIC_TRACK.name] = tracks
+    concerns = [tuple(gate for gate in found if gate.outcome != PASS) for found in gates]
+    if tracks := _tracks(CONCERN, place, concerns, ("gate_id", "outcome", "reason", "required")):
+        rows[CONCERN.name] = tracks
+    return rows, closed
+
+
+def _tracks(
+    table: FactTable, place: Sequence[Any], tracks: Sequence[Sequence[object]], names: Iterable[str]
+) -> Any:
+    """Rows of what runs have several of; ``place`` holds index, time and run index of each run.  ``None``
+    when there are none."""
+    every = list(chain.from_iterable(tracks))
+    if not every:
+        return None
+    counts = np.fromiter(map(len, tracks), np.int64, len(tracks))
+    # Where a track stands within its run: its place among all, less that of its run's first.
+    positions = np.arange(len(every)) - np.repeat(np.cumsum(counts) - counts, counts)
+    columns = [list(map(attrgetter(name), every)) for name in names]
+    return _stage(table, [*(np.repeat(column, counts) for column in place), positions, *columns])
+
+
+def _reason(body: bodies.RunGatesDecided, gates: tuple[bodies.Gate, ...]) -> str:
+    """Why the verdict is not pass: the failure, or the first gate that has the verdict's outcome."""
+    if body.failure:
+        return Reason.PROCEDURE_FAILED.value
+    if body.verdict == PASS:
+        return Reason.NONE.value
+    found = (
+        gate.reason
+        for gate in gates
+        if gate.outcome == body.verdict and (gate.required or body.verdict != ABSTAIN)
+    )
+    return next(found, Reason.LACK_OF_DATA_SAMPLES.value)
+
+
+def _window_outcomes(gates: tuple[bodies.Gate, ...]) -> str:
+    """One letter per window: the worst of its gates, by the rule that makes the verdict of the run
+    (``domain.gates``)."""
+    tracks = [gate.outcomes for gate in gates]
+    if not any(gate.required for gate in gates):
+        return "a" * max(map(len, tracks), default=0)
+    if not "".join(tracks).strip("p"):
+        return tracks[0]
+    ranks = [gate.outcomes.translate(_REQUIRED_RANK if gate.required else _OPTIONAL_RANK) for gate in gates]
+    return "".join(map(max, *ranks, "0" * len(tracks[0]))).translate(_LETTER)
+
+
+def _receipt_rows(records: list[Record]) -> Any:
+    receipts, decisions = [], []
+    for record in records:
+        _, _, _, _, _, _, subject, causation, _ = record.entry.split(b"\n", 8)
+        if not subject.startswith(b"receipt/") or causation == b"-":
+            raise MalformedError(
+                "not the entry of a receipt",
+                field="subject",
+                expected="receipt/<id>, caused by its decision",
+                actual=repr(subject),
+            )
+        receipts.append(subject[8:])
+        decisions.append(int(causation[causation.rfind(b",") + 1 :]))
+    return _stage(RECEIPT_ISSUED, [*_place(records), receipts, decisions])
+
+
+def _place(records: list[Record]) -> tuple[list[int], list[int]]:
+    """Indices and times of entries."""
+    times = [int(record.entry.split(b"\n", 5)[4]) for record in records]
+    return [record.index for record in records], times
+
+
+def _stage(table: FactTable, columns: Iterable[Any]) -> Any:
+    """An Arrow table of these columns; Arrow checks that carried text is UTF-8 and that numbers fit."""
+    arrays = [
+        pa.array(values if column.carry is None else list(map(column.carry, values)), column.arrow_type)
+        for column, values in zip(table.columns, columns, strict=True)
+    ]
+    return pa.Table.from_arrays(arrays, schema=table.schema)
+
+
+_DECODERS: Final = {event_type: msgspec.json.Decoder(body) for event_type, (body, _) in FLAT.items()}
+_FIELDS: Final = {event_type: attrgetter(*body.__struct_fields__) for event_type, (body, _) in FLAT.items()}
+_DECIDED: Final = msgspec.json.Decoder(bodies.RunGatesDecided)
+_GATES: Final = msgspec.json.Decoder(tuple[bodies.Gate, ...])
+_RUN_FIELDS: Final = attrgetter(
+    "run_id", "verdict", "is_presentable", "failure", "windows", "window_scores", "gates", "artifacts"
+)
+_REQUIRED_RANK: Final = str.maketrans("pbaf", "0123")
+_OPTIONAL_RANK: Final = str.maketrans("pbaf", "0103")
+_LETTER: Final = str.maketrans("0123", "pbaf")
