@@ -93,9 +93,9 @@ def is_hidden(stream_name: str) -> bool:
     """Book-keeping that filtered readers of $all never see, so that they do not feed on themselves."""
     if stream_name == "$epoch-information":
         return True
-    return stream_name.startswith("$persistentsubscription-$all::") and stream_name.endswith(
-        ("-checkpoint", "-parked")
-    )
+    return stream_name.removeprefix("$$").startswith(
+        "$persistentsubscription-$all::"
+    ) and stream_name.endswith(("-checkpoint", "-parked"))
 
 
 def _remember(names: dict[int, bool], key: int, value: bool) -> bool:

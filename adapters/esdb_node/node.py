@@ -26,6 +26,7 @@ from adapters.esdb_node.gossip_service import GossipService, ServerFeatures
 from adapters.esdb_node.group_service import GroupService
 from adapters.esdb_node.http2 import Connection
 from adapters.esdb_node.read_service import ReadService
+from adapters.esdb_node.records_file import LOG_BYTES_MAX
 from adapters.esdb_node.store import Store
 from adapters.esdb_node.tls import make_certificate, server_context
 
@@ -40,12 +41,14 @@ STOP_SECONDS: Final = 2.0
 class NodeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How to run a node.
 
-    ``path`` is the file of the log, None keeps it in memory; ``port`` 0 takes a free one; ``advertise_host``
-    is what gossip says, the listening host by default.  With ``tls`` and without certificate files a
-    certificate is made for this start. ``username`` and ``password`` are asked for on TLS only.
+    ``path`` is the file of the log, None keeps it in memory; ``log_bytes_max`` is how large it may get;
+    ``port`` 0 takes a free one; ``advertise_host`` is what gossip says, the listening host by default.  With
+    ``tls`` and without certificate files a certificate is made for this start.  ``username`` and ``password``
+    are asked for on TLS only.
     """
 
     path: Path | None = None
+    log_bytes_max: int = LOG_BYTES_MAX
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     advertise_host: str = ""
@@ -90,6 +93,11 @@ class Node:
             return f"esdb://{options.username}:{options.password}@{target}"
         return f"esdb://{target}?Tls=false"
 
+    def watchers_of(self, stream_name: str) -> int:
+        """How many subscriptions wait for news of a stream; for tests and people."""
+        assert self._store is not None, "the node is not started"
+        return len(self._store.stream(stream_name).watchers)
+
     async def start(self) -> None:
         """Open the log and listen.
 
@@ -99,7 +107,7 @@ class Node:
         """
         options = self.options
         context = self._tls()
-        store = self._store = Store(options.path)
+        store = self._store = Store(options.path, options.log_bytes_max)
         try:
             await store.start()
             groups = self._groups = GroupService(store)

@@ -47,7 +47,10 @@ class ReadService:
             raise invalid_argument("'uuid_option' is required.")
         form = Reading(self._store, resolve_links=options.resolve_links, structured=which_id == "structured")
         chosen = event_filter(self._store, options.filter) if options.HasField("filter") else None
-        subscribes = options.WhichOneof("count_option") == "subscription"
+        which_count = options.WhichOneof("count_option")
+        if which_count is None:
+            raise invalid_argument("'count_option' is required.")
+        subscribes = which_count == "subscription"
         match options.WhichOneof("stream_option"), subscribes:
             case "stream", False:
                 await self._read_stream(call, options, form)
@@ -70,7 +73,7 @@ class ReadService:
         if stream is None:
             call.send(_not_found(name))
             return
-        left = _limit(options)
+        left = options.count
         down = options.read_direction == Options.Backwards
         # Clients that ask for compatibility 1 want to hear where the stream begins and ends.
         tells_ends = options.control_option.compatibility >= 1
@@ -96,7 +99,7 @@ class ReadService:
         self, call: Call, options: Options, form: Reading, chosen: EventFilter | None
     ) -> None:
         store = self._store
-        left = _limit(options)
+        left = options.count
         down = options.read_direction == Options.Backwards
         which = options.all.WhichOneof("all_option")
         position = store.next_position if which == "end" else 0
@@ -159,7 +162,7 @@ class ReadService:
         position = store.last_position + 1 if which == "end" else 0
         if which == "position":
             given = options.all.position.commit_position
-            if not reading.is_position(store, given) or given > REVISION_MAX:
+            if not reading.is_position(store, given):
                 raise invalid_subscription_position()
             position = min(given + 1, store.next_position) if given != store.next_position else given
         interval = _checkpoint_interval(options) if chosen is not None else 0
@@ -236,12 +239,6 @@ def _options(messages: list[bytes]) -> Options:
     except DecodeError:
         raise invalid_argument("The request is not a ReadReq.") from None
     return request.options
-
-
-def _limit(options: Options) -> int:
-    if options.WhichOneof("count_option") != "count":
-        raise invalid_argument("'count_option' is required.")
-    return options.count
 
 
 def _first_revision(options: Options, default: int) -> int:

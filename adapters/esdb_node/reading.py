@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from adapters.esdb_node import record
+from adapters.esdb_node.record import REVISION_MAX
 from adapters.esdb_node.records_file import Row
 from adapters.esdb_node.store import Store
 from adapters.esdb_node.streams import Stream
@@ -102,7 +103,7 @@ def readable(store: Store, stream_name: str) -> Stream | None:
 
 def forwards(store: Store, stream: Stream, revision: int, count: int) -> list[Row]:
     """A page of the stream from ``revision`` on, without what is truncated; empty at the end."""
-    if stream.stream_id is None:
+    if stream.stream_id is None or stream.durable_revision == REVISION_MAX:
         return []
     metadata = store.metadata(stream)
     last = stream.durable_revision
@@ -135,4 +136,6 @@ def backwards(store: Store, stream: Stream, revision: int, count: int) -> list[R
 
 def is_position(store: Store, position: int) -> bool:
     """Whether a read of $all may start there: at a record or at the end of the log."""
-    return position == store.next_position or position <= 0 or store.file.has_position(position)
+    if position in (0, store.next_position):
+        return True
+    return position <= REVISION_MAX and store.file.has_position(position)

@@ -22,6 +22,8 @@ from domain.errors import ConflictError, InvalidError
 #: Pages fetched by one read; a reader goes on with the next page, so that others get their turn.
 PAGE_ROWS_MAX: Final = 1000
 PAGE_BYTES_MAX: Final = 1024 * 1024
+#: A log grows to this unless told otherwise, so that a forgotten node does not fill the disk.
+LOG_BYTES_MAX: Final = 64 * 1024 * 1024 * 1024
 #: Frames in the WAL before SQLite copies them back; about 32 MiB, so that copying is rare and recovery quick.
 _WAL_PAGES: Final = 8000
 
@@ -51,9 +53,12 @@ _COLUMNS: Final = "position, stream_id, revision, type_id, created, frame"
 
 
 class RecordsFile:
-    """Tables and queries; ``path`` None keeps everything in memory and forgets it."""
+    """Tables and queries; ``path`` None keeps everything in memory and forgets it.
 
-    def __init__(self, path: Path | None) -> None:
+    Appends fail once the file has ``bytes_max`` bytes.
+    """
+
+    def __init__(self, path: Path | None, bytes_max: int = LOG_BYTES_MAX) -> None:
         self.path = path
         target = ":memory:" if path is None else os.fspath(path)
         self._lock = None if path is None else _lock(path)
@@ -73,6 +78,8 @@ class RecordsFile:
                 remedy="Use a new file.",
             )
         self._writer.executescript(_SCHEMA)
+        page_bytes = self._writer.execute("PRAGMA page_size").fetchone()[0]
+        self._writer.execute(f"PRAGMA max_page_count = {max(1, bytes_max // page_bytes)}")
         self._writer.execute(f"PRAGMA user_version = {_FORMAT}")
         if path is not None:
             self._reader = sqlite3.connect(target, isolation_level=None, check_same_thread=False)

@@ -27,7 +27,7 @@ from adapters.esdb_node.append_rules import check
 from adapters.esdb_node.event_ids import IDS_LOADED_BYTES, IDS_REMEMBERED, EventIds
 from adapters.esdb_node.flush import Flush
 from adapters.esdb_node.record import JSON, METADATA_TYPE, OCTETS, REVISION_MAX, TOMBSTONE_TYPE
-from adapters.esdb_node.records_file import RecordsFile, Row
+from adapters.esdb_node.records_file import LOG_BYTES_MAX, RecordsFile, Row
 from adapters.esdb_node.stream_metadata import (
     METASTREAM_METADATA,
     NO_METADATA,
@@ -50,8 +50,8 @@ BACKLOG_BYTES_MAX: Final = 32 * 1024 * 1024
 class Store:
     """The log of one node; see the module's docstring."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.file = RecordsFile(path)
+    def __init__(self, path: Path | None = None, log_bytes_max: int = LOG_BYTES_MAX) -> None:
+        self.file = RecordsFile(path, log_bytes_max)
         self._streams: dict[str, Stream] = {}
         self._stream_names: dict[int, str] = {}
         self._types: dict[str, int] = {}
