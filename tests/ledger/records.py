@@ -40,6 +40,7 @@ def make_records(
         entry = format_entry(
             make_entry(
                 start + offset,
+                event_type=_event_type(start + offset),
                 payload_size=len(payload),
                 payload_sha256=hashlib.sha256(payload).hexdigest(),
                 previous=previous,
@@ -51,10 +52,15 @@ def make_records(
             Record(
                 index=start + offset,
                 event_id=event_id(leaf),
-                event_type="batch.ingested.v1",
+                event_type=_event_type(start + offset),
                 entry=entry,
                 payload=payload,
                 seal=b"a seal\n" if offset == record_count - 1 else b"",
             )
         )
     return records
+
+
+def _event_type(index: int) -> str:
+    """A ledger begins with the event that opens it; EventStoreDB finds ledgers by it."""
+    return "batch.ingested.v1" if index else "ledger.opened.v1"
