@@ -9,20 +9,25 @@ import msgspec
 
 from domain.canonical import JSON_ERRORS, canonical_json
 from domain.errors import MalformedError, UnknownError
-from domain.events import Event, ReceiptIssued
+from domain.events import Event, ReceiptIssued, TenantCheckpointed
 
 _TYPES: dict[str, type] = {kind.TYPE: kind for kind in get_args(Event)}
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
-    name: msgspec.json.Decoder(kind) for name, kind in _TYPES.items() if kind is not ReceiptIssued
+    name: msgspec.json.Decoder(kind)
+    for name, kind in _TYPES.items()
+    if kind not in (ReceiptIssued, TenantCheckpointed)
 }
 
 EVENT_TYPES: frozenset[str] = frozenset(_TYPES)
 
 
 def encode_event(event: Event) -> bytes:
-    """The body bytes of ``event``: canonical JSON, or the envelope itself for a receipt."""
-    if isinstance(event, ReceiptIssued):
-        return event.envelope
+    """The body bytes of ``event``: canonical JSON, or the signed thing itself where the event is about one."""
+    match event:
+        case ReceiptIssued():
+            return event.envelope
+        case TenantCheckpointed():
+            return event.note
     return canonical_json(event)
 
 
@@ -31,6 +36,8 @@ def decode_event(event_type: str, payload: bytes) -> Event:
     that is not one."""
     if event_type == ReceiptIssued.TYPE:
         return ReceiptIssued(envelope=payload)
+    if event_type == TenantCheckpointed.TYPE:
+        return TenantCheckpointed(note=payload)
     decoder = _DECODERS.get(event_type)
     if decoder is None:
         raise UnknownError(

@@ -294,6 +294,16 @@ class ReceiptReplayed(Struct, frozen=True, kw_only=True, omit_defaults=True):
     environment: NumericEnvironment
 
 
+class TenantCheckpointed(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A tenant's ledger stood here; an event of a store's meta-log (``ledger.metalog``).
+
+    The body *is* the checkpoint, a signed note, so that the entry commits to exactly what is handed out.
+    """
+
+    TYPE: ClassVar[str] = "tenant.checkpointed.v1"
+    note: bytes
+
+
 Event: TypeAlias = (
     LedgerOpened
     | KeyCreated
@@ -310,6 +320,7 @@ Event: TypeAlias = (
     | RunGatesDecided
     | ReceiptIssued
     | ReceiptReplayed
+    | TenantCheckpointed
 )
 
 
