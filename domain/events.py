@@ -36,6 +36,58 @@ class KeyCreated(Struct, frozen=True, kw_only=True, omit_defaults=True):
     algorithm: str
 
 
+class KeySignature(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A signature under a key event; ``keyid`` is ``<key name>+<key id>``, the beginning of the key's
+    vkey."""
+
+    keyid: str
+    signature: bytes
+
+
+class KeyRotated(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A new signing key came into force, from this entry on and beside the older ones.
+
+    ``previous`` is the digest of the body of the key event before.  ``signatures`` are by the keys that ruled
+    before (``domain.key_history``), in their order, and then by the new key, which proves that it is held
+    (``ledger.key_statement``).  ``algorithm`` is ``Ed25519`` or ``ML-DSA-44``.
+    """
+
+    TYPE: ClassVar[str] = "key.rotated.v1"
+    verifier_key: str
+    algorithm: str
+    reason: str
+    previous: Digest
+    signatures: tuple[KeySignature, ...]
+
+
+class KeyRevoked(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A key retired: from this entry on it signs nothing; what it signed before stays valid.
+
+    ``previous`` and ``signatures`` as in ``KeyRotated``, by the keys that ruled before.
+    """
+
+    TYPE: ClassVar[str] = "key.revoked.v1"
+    verifier_key: str
+    reason: str
+    previous: Digest
+    signatures: tuple[KeySignature, ...]
+
+
+class KeyCompromised(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A key is not believed from the entry at ``from_index`` on, which may be in the past; what it signed
+    before that index stays valid.
+
+    ``previous`` and ``signatures`` as in ``KeyRevoked``.
+    """
+
+    TYPE: ClassVar[str] = "key.compromised.v1"
+    verifier_key: str
+    from_index: int
+    reason: str
+    previous: Digest
+    signatures: tuple[KeySignature, ...]
+
+
 class ChannelDeclaration(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A channel as the device's maker describes it; ``sensor_serial`` is ``None`` where the identity is
     unknown."""
@@ -206,6 +258,8 @@ class RunStarted(Struct, frozen=True, kw_only=True, omit_defaults=True):
     datasets: tuple[DatasetReference, ...]
     supersedes: str = ""
     """Receipt id of the receipt this run's receipt will replace (reprocessing, correction), or empty."""
+    withdrawn: str = ""
+    """What the run rests on that had been recalled when it started; such a run abstains."""
 
 
 class ArtifactReference(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -220,10 +274,10 @@ class ArtifactReference(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class GateTrack(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one gate said: per window and for the run.
 
-    ``outcomes`` has one letter per window (``p`` pass, ``b`` borderline, ``f`` fail, ``a`` abstain); ``margins`` are
-    in 0..1 (1 at the pass limit plus guard band or better, 0 at the fail limit or worse), ``None`` where the gate
-    abstained; ``reasons`` per window, or empty when no window has one.  ``value`` is the metric in the window that
-    decided, ``window`` its position.
+    ``outcomes`` has one letter per window (``p`` pass, ``b`` borderline, ``f`` fail, ``a`` abstain);
+    ``margins`` are in 0..1 (1 at the pass limit plus guard band or better, 0 at the fail limit or worse),
+    ``None`` where the gate abstained; ``reasons`` per window, or empty when no window has one.  ``value`` is
+    the metric in the window that decided, ``window`` its position.
     """
 
     gate_id: str
@@ -294,6 +348,55 @@ class ReceiptReplayed(Struct, frozen=True, kw_only=True, omit_defaults=True):
     environment: NumericEnvironment
 
 
+class RecallDeclared(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something that receipts rest on turned out to be wrong.
+
+    ``kind`` is ``calibration``, ``firmware`` or ``procedure``; ``target`` is the calibration's id,
+    ``<device>/<firmware>`` or ``<procedure>/<version>``.  What was withdrawn is not used by later runs;
+    nothing old is changed.
+    """
+
+    TYPE: ClassVar[str] = "recall.declared.v1"
+    recall_id: str
+    kind: str
+    target: str
+    reason: str
+
+
+class RecalledReceipt(Struct, frozen=True, kw_only=True):
+    receipt_id: str
+    index: int
+
+
+class ReceiptsRecalled(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The receipts that a recall affects, all of them up to the recall's own entry, in as many parts as they
+    need.
+
+    ``part`` counts from 0; the last part has ``is_last`` and ``receipt_count`` is over all parts.
+    """
+
+    TYPE: ClassVar[str] = "receipts.recalled.v1"
+    recall_id: str
+    recall_index: int
+    part: int
+    is_last: bool
+    receipt_count: int
+    receipts: tuple[RecalledReceipt, ...]
+
+
+class TopicsCommitted(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A commitment to everything that was recorded about every topic in the first ``size`` entries.
+
+    ``root_sha256`` (hex) is the root of a Merkle tree whose leaves are sorted by topic (``ledger.topics``),
+    so that both "these are all" and "there is none" can be proven.
+    """
+
+    TYPE: ClassVar[str] = "topics.committed.v1"
+    size: int
+    topic_count: int
+    root_sha256: str
+
+
 class TenantCheckpointed(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A tenant's ledger stood here; an event of a store's meta-log (``ledger.metalog``).
 
@@ -307,6 +410,9 @@ class TenantCheckpointed(Struct, frozen=True, kw_only=True, omit_defaults=True):
 Event: TypeAlias = (
     LedgerOpened
     | KeyCreated
+    | KeyRotated
+    | KeyRevoked
+    | KeyCompromised
     | DeviceRegistered
     | DeviceConfigured
     | ConnectionRegistered
@@ -320,6 +426,9 @@ Event: TypeAlias = (
     | RunGatesDecided
     | ReceiptIssued
     | ReceiptReplayed
+    | RecallDeclared
+    | ReceiptsRecalled
+    | TopicsCommitted
     | TenantCheckpointed
 )
 

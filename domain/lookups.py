@@ -7,6 +7,8 @@ from domain.events import (
     BatchQuarantined,
     DatasetDerived,
     Event,
+    RecallDeclared,
+    ReceiptsRecalled,
     RunGatesDecided,
     RunStarted,
 )
@@ -26,6 +28,10 @@ def unique_key(event: Event) -> str:
             return f"run/{event.run_id}"
         case RunGatesDecided():
             return f"decided/{event.run_id}"
+        case RecallDeclared():
+            return recall_name(event.kind, event.target)
+        case ReceiptsRecalled():
+            return f"recalled/{event.recall_id}/{event.part}"
         case _:
             return ""
 
@@ -33,6 +39,11 @@ def unique_key(event: Event) -> str:
 def batch_name(batch_id: str) -> str:
     """Lookup name of a batch by its id."""
     return f"batch-id/{batch_id}"
+
+
+def recall_name(kind: str, target: str) -> str:
+    """Lookup name of a recall by what it withdraws."""
+    return f"recall/{kind}/{target}"
 
 
 def receipt_name(receipt_id: str) -> str:

@@ -60,6 +60,7 @@ class Reason(enum.StrEnum):
     SCHEMA_DRIFT = "schema_drift"
     IMPLAUSIBLE = "implausible"
     STALE = "stale"
+    RECALLED = "recalled"
     REVISION_SUPERSEDED = "revision_superseded"
 
 

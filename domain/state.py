@@ -19,14 +19,19 @@ from domain.events import (
     DatasetDerived,
     DeviceConfigured,
     DeviceRegistered,
+    KeyCompromised,
     KeyCreated,
+    KeyRevoked,
+    KeyRotated,
     LedgerOpened,
     ProcedureDeployed,
+    RecallDeclared,
     Recorded,
     RunGatesDecided,
     RunStarted,
 )
 from domain.health.revisions import current_after
+from domain.key_history import KeyHistory, history_after
 from domain.procedures.procedure import RecordRevision
 
 K = TypeVar("K")
@@ -46,6 +51,7 @@ class Source(Struct, frozen=True, kw_only=True):
     provider: str = ""
     subject_key_id: str = ""
     configuration_index: int | None = None
+    firmware: str = ""
     calibrations: tuple[tuple[int, CalibrationSet], ...] = ()
     datasets: tuple[tuple[int, DatasetDerived], ...] = ()
     revisions: dict[str, RecordRevision] = {}
@@ -68,12 +74,14 @@ class State(Struct, frozen=True, kw_only=True):
 
     size: int = 0
     tenant: str = ""
-    verifier_keys: tuple[str, ...] = ()
+    keys: KeyHistory = KeyHistory()
     sources: dict[str, Source] = {}
     contracts: dict[tuple[str, int], int] = {}
     deployments: dict[str, Deployment] = {}
     """Key: procedure name and the channels it is restricted to, joined by commas."""
     open_runs: dict[str, OpenRun] = {}
+    recalled_firmware: frozenset[str] = frozenset()
+    """``<device>/<firmware>`` of firmware that is not believed any more."""
 
 
 def deployment_key(event: ProcedureDeployed) -> str:
@@ -88,8 +96,8 @@ def evolve(state: State, recorded: Recorded) -> State:
     match event:
         case LedgerOpened():
             return replace(state, tenant=event.tenant)
-        case KeyCreated():
-            return replace(state, verifier_keys=(*state.verifier_keys, event.verifier_key))
+        case KeyCreated() | KeyRotated() | KeyRevoked() | KeyCompromised():
+            return replace(state, keys=history_after(state.keys, index, event))
         case DeviceRegistered():
             return _with_source(state, Source(source_id=event.device_id, index=index, kind="device"))
         case ConnectionRegistered():
@@ -102,7 +110,10 @@ def evolve(state: State, recorded: Recorded) -> State:
             )
             return _with_source(state, source)
         case DeviceConfigured():
-            return _with_source(state, replace(state.sources[event.device_id], configuration_index=index))
+            return _with_source(
+                state,
+                replace(state.sources[event.device_id], configuration_index=index, firmware=event.firmware),
+            )
         case CalibrationSet():
             source = state.sources[event.device_id]
             return _with_source(state, replace(source, calibrations=(*source.calibrations, (index, event))))
@@ -112,6 +123,8 @@ def evolve(state: State, recorded: Recorded) -> State:
         case ProcedureDeployed():
             deployment = Deployment(index=index, event=event)
             return replace(state, deployments=_put(state.deployments, deployment_key(event), deployment))
+        case RecallDeclared():
+            return _recalled(state, event)
         case DatasetDerived():
             source = state.sources[event.source_id]
             datasets = (*source.datasets, (index, event))[-DATASETS_PER_SOURCE_MAX:]
@@ -122,6 +135,27 @@ def evolve(state: State, recorded: Recorded) -> State:
             )
         case RunGatesDecided():
             return _decided(state, event)
+        case _:
+            return state
+
+
+def _recalled(state: State, event: RecallDeclared) -> State:
+    """What was recalled is in force no longer; receipts that rest on it are another event's business."""
+    first, _, second = event.target.partition("/")
+    match event.kind:
+        case "calibration" if first in state.sources:
+            source = state.sources[first]
+            kept = tuple(one for one in source.calibrations if one[1].calibration_id != second)
+            return _with_source(state, replace(source, calibrations=kept))
+        case "procedure":
+            kept_deployments = {
+                key: deployment
+                for key, deployment in state.deployments.items()
+                if (deployment.event.procedure, deployment.event.version) != (first, second)
+            }
+            return replace(state, deployments=kept_deployments)
+        case "firmware":
+            return replace(state, recalled_firmware=state.recalled_firmware | {event.target})
         case _:
             return state
 

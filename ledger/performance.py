@@ -122,6 +122,8 @@ def conclude(
 async def execute(desk: Desk, facts: RunFacts, *, is_replay: bool = False) -> ExecutorAnswer:
     """Hand the run to the executor.  What goes wrong is in the answer: the run still gets its receipt."""
     deployment = event_of(facts.deployment, ProcedureDeployed)
+    if withdrawn := event_of(facts.started, RunStarted).withdrawn:
+        return _refusal("recalled", withdrawn, "Update the device, or run again with what replaced it.")
     source = desk.source(event_of(facts.started, RunStarted).source_id)
     first_batch = event_of(facts.batches[0], BatchIngested)
     options = dict(deployment.options)
@@ -166,7 +168,7 @@ async def execute(desk: Desk, facts: RunFacts, *, is_replay: bool = False) -> Ex
 
 
 def _execution_gate(answer: ExecutorAnswer) -> GateTrack:
-    reason = Reason.ENVIRONMENT_MISMATCH if answer.refusal_kind == "environment" else Reason.PROCEDURE_FAILED
+    reasons = {"environment": Reason.ENVIRONMENT_MISMATCH, "recalled": Reason.RECALLED}
     return GateTrack(
         gate_id=EXECUTION_GATE,
         metric="",
@@ -175,7 +177,7 @@ def _execution_gate(answer: ExecutorAnswer) -> GateTrack:
         margins=(),
         reasons=(),
         outcome=Outcome.ABSTAIN,
-        reason=reason,
+        reason=reasons.get(answer.refusal_kind, Reason.PROCEDURE_FAILED),
         value=None,
         margin=None,
         window=None,

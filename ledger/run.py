@@ -70,6 +70,9 @@ async def start_run(desk: Desk, command: StartRun, actor: str = "worker") -> Rec
             calibration_index=calibration_in_force(source, start_ns),
             datasets=references,
             supersedes=command.supersedes,
+            withdrawn=f"firmware {source.firmware} was recalled"
+            if f"{source.source_id}/{source.firmware}" in state.recalled_firmware
+            else "",
         )
         event = replace(event, run_id=run_id_of(event))
         causes = sorted({command.deployment_index, *command.dataset_indices})
@@ -139,7 +142,6 @@ async def _append_receipt(
 ) -> Recorded | None:
     started = event_of(facts.started, RunStarted)
     decided = performance.decided
-    signer = desk.keys.signer(desk.ledger.origin)
 
     def decide_run(state: State) -> Sequence[Proposal]:
         if started.run_id not in state.open_runs:
@@ -147,7 +149,7 @@ async def _append_receipt(
         if _known_revisions(state, facts, answer) != decided.known_revisions:
             return ()
         index = state.size
-        receipt = build_receipt(facts, decided, index, signer)
+        receipt = build_receipt(facts, decided, index, desk.ledger.signers(state))
         proposals = [
             Proposal(
                 event=decided,

@@ -1,0 +1,25 @@
+"""Whom to believe: a public key or a policy, from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from api.commands.command import read_file
+from domain.errors import MalformedError
+from ledger.notes import parse_verifier_key
+from ledger.policy import Policy, parse_policy, policy_of_log
+
+KEY_FILE_BYTES_MAX = 65_536
+
+
+def policy_from(key: str | None, policy: str | None) -> Policy:
+    """The policy in a file, or the one that a bare key stands for.  Raises: MalformedError when neither is
+    given."""
+    if policy:
+        return parse_policy(read_file(policy, KEY_FILE_BYTES_MAX))
+    if not key:
+        raise MalformedError("nobody to believe", remedy="Give --key VKEY or --policy FILE.")
+    text = (
+        read_file(key, KEY_FILE_BYTES_MAX).decode("utf-8", "replace").strip() if Path(key).is_file() else key
+    )
+    return policy_of_log(parse_verifier_key(text))

@@ -1,0 +1,238 @@
+"""Audit bundles: receipts with everything they rest on, in one file that verifies offline.
+
+Canonical JSON::
+
+    {"checkpoint": <signed note>,
+     "entries":  [{"entry": base64, "path": [base64, ...], "payload": base64}, ...],   ascending by index
+     "format":   "tallystick/audit-bundle/v1",
+     "objects":  {<digest>: base64, ...},          objects of the vault, none, some or all that the receipts
+     name "policy":   <tlog-policy>,                    what the maker would have you demand; yours is what
+     counts "receipts": [<index>, ...],                   which of the entries are the receipts it is about
+     "recipe":   [<line>, ...]}                    how to run them again
+
+Its name ends in ``.audit.json``.  Verifying one (``verify_audit_bundle``):
+
+1. It parses in its one spelling, and the checkpoint carries no signature by a key that the policy does not
+   know.
+2. The checkpoint is signed (and cosigned as the policy asks).
+3. Every entry is in the tree under the checkpoint and commits to its body.
+4. Every receipt is signed by the ledger's key.
+5. Every receipt's statement, built again from the entries it names, is the one that was signed.  So the
+   batch, dataset, calibration, configuration, contract and procedure in it are those that were recorded, at
+   the indices it says.
+6. Nothing is in the bundle that no receipt names, but the ledger's first entries and its keys.
+7. The policy and the recipe are the ones that follow from the key and the receipts.
+8. Every object has the digest it is filed under, and some receipt or event names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+
+from domain.canonical import canonical_json, parse_canonical
+from domain.digests import Digest, digest_of
+from domain.errors import InvalidError, LimitError, MalformedError, UnknownError
+from domain.events import (
+    BatchIngested,
+    DatasetDerived,
+    KeyCreated,
+    LedgerOpened,
+    ReceiptIssued,
+    Recorded,
+    RunGatesDecided,
+    RunStarted,
+)
+from ledger.checkpoint import Checkpoint
+from ledger.desk import Desk
+from ledger.dsse import parse_envelope, verify_envelope
+from ledger.notes import VerifierKey, parse_note
+from ledger.policy import Policy, format_policy, open_witnessed_checkpoint, policy_of_log
+from ledger.proven_entry import ProvenEntry, open_proven_entry, prove_entries
+from ledger.receipt import Predicate, build_statement, parse_receipt
+from ledger.recorded import event_of
+from ledger.replay import find_receipt
+from ledger.run import decided_of, run_facts
+from ledger.run_facts import gather_facts
+from ledger.spelling import format_base64, parse_base64
+from ledger.statement import PAYLOAD_TYPE
+
+FORMAT = "tallystick/audit-bundle/v1"
+FILE_SUFFIX = ".audit.json"
+MEDIA_TYPE = "application/vnd.tallystick.audit-bundle+json"
+RECEIPTS_MAX = 1_000
+AUDIT_BUNDLE_BYTES_MAX = 1024 * 1024 * 1024
+# The first entries say whose ledger it is and with which key; a bundle always carries them.
+_FIRST = (0, 1)
+
+
+class InvalidAuditBundleError(InvalidError):
+    """A step of the verification failed; ``field`` names it."""
+
+
+class AuditBundle(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A bundle as it travels; nothing in it has been verified."""
+
+    checkpoint: str
+    entries: tuple[ProvenEntry, ...]
+    format: str
+    objects: dict[str, str]
+    policy: str
+    receipts: tuple[int, ...]
+    recipe: tuple[str, ...]
+
+
+class AuditedReceipt(Struct, frozen=True, kw_only=True):
+    """A receipt of a verified bundle."""
+
+    receipt_id: str
+    index: int
+    predicate: Predicate
+
+
+class VerifiedAuditBundle(Struct, frozen=True, kw_only=True):
+    """What a verified bundle shows."""
+
+    checkpoint: Checkpoint
+    receipts: tuple[AuditedReceipt, ...]
+    entry_count: int
+    objects: tuple[Digest, ...]
+
+
+async def make_audit_bundle(desk: Desk, receipt_ids: Iterable[str], *, with_objects: bool = False) -> bytes:
+    """The bundle of these receipts.  With objects, batches, datasets and artifacts are put in as they lie in
+    the vault (a person's stay encrypted).  Raises: UnknownError, LimitError."""
+    ledger = desk.ledger
+    receipts = sorted({await find_receipt(desk, receipt_id) for receipt_id in receipt_ids})
+    if not 1 <= len(receipts) <= RECEIPTS_MAX:
+        raise LimitError(
+            "too many or no receipts", expected=f"1 to {RECEIPTS_MAX}", actual=str(len(receipts))
+        )
+    indices: set[int] = {*_FIRST, *receipts}
+    digests: set[Digest] = set()
+    ids: list[str] = []
+    for index in receipts:
+        envelope = event_of((await ledger.get(index))[1], ReceiptIssued).envelope
+        receipt_id, predicate = parse_receipt(envelope)
+        ids.append(receipt_id)
+        facts = await run_facts(ledger, predicate.run.started_index)
+        decided = await decided_of(ledger, predicate.run.decided_index)
+        indices |= _named(predicate, event_of(facts.started, RunStarted))
+        digests |= {event_of(batch, BatchIngested).digest for batch in facts.batches}
+        digests |= {event_of(dataset, DatasetDerived).object_digest for dataset in facts.datasets}
+        digests |= {artifact.digest for artifact in decided.artifacts}
+    checkpoint, entries = await prove_entries(ledger, sorted(indices))
+    held = sorted(digests) if with_objects else []
+    return canonical_json(
+        AuditBundle(
+            checkpoint=checkpoint.decode(),
+            entries=tuple(entries),
+            format=FORMAT,
+            objects={digest: format_base64(await desk.vault.get(digest)) for digest in held},
+            policy=_policy_text(ledger.verifier_key),
+            receipts=tuple(receipts),
+            recipe=_recipe(ids),
+        )
+    )
+
+
+async def verify_audit_bundle(data: bytes, policy: Policy) -> VerifiedAuditBundle:
+    """Verify a bundle by your own policy.  Raises: MalformedError, LimitError, InvalidError naming the
+    step."""
+    if len(data) > AUDIT_BUNDLE_BYTES_MAX:
+        raise LimitError(
+            "bundle too long", expected=f"<= {AUDIT_BUNDLE_BYTES_MAX} bytes", actual=str(len(data))
+        )
+    bundle = parse_canonical(data.removesuffix(b"\n"), AuditBundle)  # 1
+    if bundle.format != FORMAT:
+        raise MalformedError("unknown format", field="format", expected=FORMAT, actual=bundle.format[:80])
+    note = bundle.checkpoint.encode()
+    known = {(key.name, key.key_id) for key in policy.keys}
+    if any((line.name, line.key_id) not in known for line in parse_note(note).signatures):
+        raise _failed(1, "the checkpoint carries a signature by a key that the policy does not know")
+    checkpoint = open_witnessed_checkpoint(note, policy).checkpoint  # 2
+    opened = [open_proven_entry(part, checkpoint) for part in bundle.entries]  # 3
+    recorded = {one.recorded.index: one.recorded for one in opened}
+    if [one.recorded.index for one in opened] != sorted(recorded):
+        raise _failed(3, "entries are not ascending, each once")
+    keys = [log.key for log in policy.logs if log.key.name == checkpoint.origin]
+    audited, named, digests = [], set(_FIRST), set()
+
+    async def at(index: int) -> Recorded:
+        if index not in recorded:
+            raise UnknownError(
+                "step 5 failed: an entry that a receipt names is not in the bundle", actual=str(index)
+            )
+        return recorded[index]
+
+    for index in bundle.receipts:
+        envelope = event_of(await at(index), ReceiptIssued).envelope
+        parsed = parse_envelope(envelope)
+        verify_envelope(parsed, keys, payload_type=PAYLOAD_TYPE)  # 4
+        receipt_id, predicate = parse_receipt(envelope)
+        facts = await gather_facts(
+            at, origin=checkpoint.origin, tenant=predicate.tenant, started_index=predicate.run.started_index
+        )
+        decided = event_of(await at(predicate.run.decided_index), RunGatesDecided)
+        if build_statement(facts, decided, predicate.run.decided_index) != parsed.payload:  # 5
+            raise _failed(5, f"receipt {receipt_id} says something else than the events it names")
+        if recorded[index].subject != f"receipt/{receipt_id}":
+            raise _failed(5, f"receipt {receipt_id} is filed as {recorded[index].subject}")
+        named |= {index, *_named(predicate, event_of(facts.started, RunStarted))}
+        digests |= {event_of(batch, BatchIngested).digest for batch in facts.batches}
+        digests |= {event_of(dataset, DatasetDerived).object_digest for dataset in facts.datasets}
+        digests |= {artifact.digest for artifact in decided.artifacts}
+        audited.append(AuditedReceipt(receipt_id=receipt_id, index=index, predicate=predicate))
+    if not audited:
+        raise _failed(4, "there is no receipt in it")
+    strangers = set(recorded) - named
+    if any(not isinstance(recorded[index].event, LedgerOpened | KeyCreated) for index in strangers):  # 6
+        raise _failed(6, f"entries that no receipt names: {sorted(strangers)[:5]}")
+    if bundle.policy not in {_policy_text(key) for key in keys}:  # 7
+        raise _failed(7, "the policy names another key")
+    if bundle.recipe != _recipe([one.receipt_id for one in audited]):
+        raise _failed(7, "the recipe is not the one for these receipts")
+    for digest, content in bundle.objects.items():  # 8
+        if digest not in digests:
+            raise _failed(8, f"an object that nothing names: {digest}")
+        if digest_of(parse_base64(content, digest)) != digest:
+            raise _failed(8, f"object {digest} has other bytes")
+    return VerifiedAuditBundle(
+        checkpoint=checkpoint,
+        receipts=tuple(audited),
+        entry_count=len(opened),
+        objects=tuple(sorted(bundle.objects)),
+    )
+
+
+def _policy_text(key: VerifierKey) -> str:
+    return format_policy(policy_of_log(key)).decode()
+
+
+def _recipe(receipt_ids: Sequence[str]) -> tuple[str, ...]:
+    """How to run the receipts again, where the ledger and its vault are."""
+    return (
+        "Check out the version of Tallystick whose procedure sources the receipts name.",
+        "Open the ledger and the vault they came from (TALLY_HOME).",
+        *(f"tally replay {receipt_id}" for receipt_id in receipt_ids),
+    )
+
+
+def _named(predicate: Predicate, started: RunStarted) -> set[int]:
+    """Indices of everything that a receipt rests on, its run and its decision."""
+    optional = (started.configuration_index, started.calibration_index)
+    return {
+        predicate.run.started_index,
+        predicate.run.decided_index,
+        started.source_index,
+        started.contract_index,
+        started.deployment_index,
+        *(index for index in optional if index is not None),
+        *(dataset.index for dataset in started.datasets),
+        *(dataset.batch_index for dataset in started.datasets),
+    }
+
+
+def _failed(step: int, what: str) -> InvalidAuditBundleError:
+    return InvalidAuditBundleError(f"step {step} failed: {what}", field=f"step {step}")
