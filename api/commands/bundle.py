@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
             await workplace.desk(), arguments.receipt, with_objects=arguments.objects
         )
         path = Path(arguments.output or f"{arguments.receipt[0]}{FILE_SUFFIX}")
-        path.write_bytes(data)
+        await asyncio.to_thread(path.write_bytes, data)
         if arguments.json:
             print_json({"file": str(path), "byte_count": len(data)})
         else:
@@ -82,7 +82,7 @@ def _show(verified: VerifiedAuditBundle, arguments: argparse.Namespace) -> int:
     ]
     print(format_table(("entry", "receipt", "procedure", "verdict"), rows))
     print(
-        f"\n✓ {len(rows)} receipt(s) verify with {verified.entry_count} entries and {len(verified.objects)} objects, "
-        f"under a checkpoint of {verified.checkpoint.size} entries of {verified.checkpoint.origin}."
+        f"\n✓ {len(rows)} receipt(s) verify with {verified.entry_count} entries and "
+        f"{len(verified.objects)} objects, under a checkpoint of {verified.checkpoint.size} entries of {verified.checkpoint.origin}."
     )
     return DONE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 from pathlib import Path
 
 from api.commands.command import DONE, at_workplace, print_json, read_file
@@ -19,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "topic",
         nargs="?",
-        help="receipts/SOURCE, calibrations/DEVICE, configurations/DEVICE, batches/SOURCE, quarantines/SOURCE, "
-        "status/RECEIPT, replays/RECEIPT or recalls",
+        help="receipts/SOURCE, calibrations/DEVICE, configurations/DEVICE, batches/SOURCE, "
+        "quarantines/SOURCE, status/RECEIPT, replays/RECEIPT or recalls",
     )
     parser.add_argument("--output", metavar="FILE", help="write the proof")
     parser.add_argument(
@@ -42,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         desk = await workplace.desk()
         proof = await Topics(desk.ledger).prove(arguments.topic, "cli")
         if arguments.output:
-            Path(arguments.output).write_bytes(proof)
+            await asyncio.to_thread(Path(arguments.output).write_bytes, proof)
         return _show(verify_completeness(proof, policy_of_log(desk.ledger.verifier_key)), arguments)
 
     return at_workplace(arguments, work)
@@ -58,7 +59,8 @@ def _show(complete: Complete, arguments: argparse.Namespace) -> int:
         rows = [(r.index, format_time(r.recorded_at_ns), r.event.TYPE, r.subject) for r in complete.events]
         print(format_table(("entry", "recorded", "event", "subject"), rows))
         print(
-            f"\nThese are all entries about {complete.topic} among the first {complete.size} of {complete.origin}."
+            f"\nThese are all entries about {complete.topic} "
+            f"among the first {complete.size} of {complete.origin}."
         )
     else:
         print(

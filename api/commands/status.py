@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 from pathlib import Path
 
 from api.commands.command import CHECK_FAILED, DONE, at_workplace, print_json
@@ -36,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         complete = verify_completeness(proof, policy_of_log(desk.ledger.verifier_key))
         status = proven_status(receipt_id, predicate, complete)
         if arguments.proof:
-            Path(arguments.proof).write_bytes(proof)
+            await asyncio.to_thread(Path(arguments.proof).write_bytes, proof)
         if arguments.json:
             print_json(status)
         else:

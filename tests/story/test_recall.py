@@ -165,10 +165,9 @@ async def test_a_list_with_something_left_out_is_refused(home: Path) -> None:
             "the commitment is something else": replace(good, commitment=good.entries[0]),
             "unknown format": replace(good, format="tallystick/completeness/v2"),
         }
-        for name, proof in evil.items():
+        for proof in evil.values():
             with pytest.raises(TallystickError):
                 verify_completeness(msgspec.json.encode(proof, order="sorted"), policy)
-                pytest.fail(name)
         stranger = SigningKey(desk.ledger.origin, "stranger").verifier_key
         with pytest.raises(TallystickError):
             verify_completeness(msgspec.json.encode(good, order="sorted"), policy_of_log(stranger))
