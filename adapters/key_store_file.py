@@ -1,6 +1,7 @@
-"""Keys in files: Ed25519 signing keys of ledgers, and the keys that encrypt people's data.
+"""Keys in files: signing keys of ledgers (Ed25519, ML-DSA-44), and the keys that encrypt people's data.
 
-    <root>/signing/<origin, percent-encoded>.pem      PKCS#8 PEM, as `openssl pkey` reads it
+    <root>/signing/<origin, percent-encoded>.pem      the first key: PKCS#8 PEM, as `openssl pkey` reads it
+    <root>/signing/<origin, percent-encoded>+<n>.pem  the n-th one, from 2; no encoded origin holds a +
     <root>/subjects/<subject key id>.key              64 random bytes
     <root>/subjects/<subject key id>.destroyed        tombstone: this key existed and was destroyed
     <root>/staging/                                   files on their way
@@ -18,19 +19,21 @@ and worn flash cells are beyond a file store, so keep this folder out of both.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import stat
 import threading
+from collections.abc import Collection
 from pathlib import Path
 from urllib.parse import quote
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
     load_pem_private_key,
 )
 
@@ -41,26 +44,30 @@ from adapters.durable_file import (
     sweep_staging,
     sync_folder,
 )
-from domain.errors import InvalidError, MalformedError, UnknownError
+from domain.errors import InvalidError, LimitError, MalformedError, UnknownError
 from domain.identifiers import parse_identifier
+from domain.key_history import ED25519, KEY_EVENTS_MAX, ML_DSA_44
 from ledger.errors import UnknownSubjectKeyError
 from ledger.subject_cipher import SUBJECT_KEY_BYTES
 
-# An Ed25519 key in PEM has 119 bytes; anything near this is not a key.
+# A key in PEM has 119 bytes (Ed25519) or 128 (ML-DSA-44, its seed); anything near this is not one.
 KEY_FILE_BYTES_MAX = 4_096
 # Percent-encoded, an origin has to fit in a file name of 255 bytes.
 ORIGIN_FILE_NAME_MAX = 240
 
 _KEY_MODE = 0o600
+_NUMBERED = re.compile(r"\+([1-9][0-9]{0,3})\.pem\Z", re.ASCII)
 
 
 class FileSigner:
     """``ledger.ports.Signer`` over a private key in memory."""
 
-    def __init__(self, name: str, key: Ed25519PrivateKey) -> None:
+    is_remote = False
+
+    def __init__(self, name: str, key: Ed25519PrivateKey | MLDSA44PrivateKey) -> None:
         self._name = name
         self._key = key
-        self._public_key = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self._public_key = key.public_key().public_bytes_raw()
 
     @property
     def name(self) -> str:
@@ -68,12 +75,17 @@ class FileSigner:
         return self._name
 
     @property
+    def algorithm(self) -> str:
+        """``Ed25519`` or ``ML-DSA-44``."""
+        return ED25519 if isinstance(self._key, Ed25519PrivateKey) else ML_DSA_44
+
+    @property
     def public_key(self) -> bytes:
-        """32 raw bytes."""
+        """Raw bytes."""
         return self._public_key
 
     def sign(self, message: bytes) -> bytes:
-        """64-byte Ed25519 signature (RFC 8032)."""
+        """See ``Signer.sign``."""
         return self._key.sign(message)
 
 
@@ -93,19 +105,43 @@ class FileKeyStore:
             _refuse_readable_by_others(folder, folder.stat())
         sweep_staging(self._staging)
         self._finish_destructions()
-        self._signers: dict[str, FileSigner] = {}
+        self._signers: dict[Path, FileSigner] = {}
         self._signers_lock = threading.Lock()
 
     def signer(self, origin: str) -> FileSigner:
-        """The signing key of the ledger with this origin, made on first use.
+        """The first key of the ledger with this origin, made on first use.
 
-        Raises: MalformedError when ``origin`` is no C2SP key name or the file holds no Ed25519 key,
+        Raises: MalformedError when ``origin`` is no C2SP key name or the file holds no signing key,
         InvalidError when others may read it.
         """
-        with self._signers_lock:
-            if origin not in self._signers:
-                self._signers[origin] = self._load_signer(origin)
-            return self._signers[origin]
+        path = self._signing_path(origin, 1)
+        self._make_signer(path, ED25519)
+        return self._load_signer(origin, path)
+
+    def signers(self, origin: str) -> tuple[FileSigner, ...]:
+        """Every key of this origin, oldest first.  Raises as ``signer``."""
+        return tuple(
+            self._load_signer(origin, self._signing_path(origin, number)) for number in self._numbers(origin)
+        )
+
+    def next_signer(self, origin: str, known: Collection[bytes], algorithm: str) -> FileSigner:
+        """See ``SigningKeys.next_signer``; of several processes that ask at once, all get the same key."""
+        if algorithm not in (ED25519, ML_DSA_44):
+            raise UnknownError(
+                "files hold no such keys",
+                field="algorithm",
+                expected=f"{ED25519} or {ML_DSA_44}",
+                actual=algorithm,
+            )
+        for _ in range(KEY_EVENTS_MAX):
+            for signer in self.signers(origin):
+                if signer.algorithm == algorithm and signer.public_key not in known:
+                    return signer
+            # Another process may take the number, for a key of another algorithm even; then look again.
+            self._make_signer(
+                self._signing_path(origin, max(self._numbers(origin), default=0) + 1), algorithm
+            )
+        raise LimitError("too many keys of one ledger", field=origin, expected=f"<= {KEY_EVENTS_MAX}")
 
     def subject_key(self, subject_key_id: str) -> bytes:
         """64 bytes.  Raises: UnknownSubjectKeyError when destroyed or never made, MalformedError for what is
@@ -152,13 +188,28 @@ class FileKeyStore:
             publish_new(tombstone, b"", staging=self._staging, mode=_KEY_MODE)
         _erase(key_path)
 
-    def _load_signer(self, origin: str) -> FileSigner:
-        path = self._signing / f"{_origin_file_name(origin)}.pem"
+    def _signing_path(self, origin: str, number: int) -> Path:
+        return self._signing / f"{_origin_file_name(origin)}{f'+{number}' if number > 1 else ''}.pem"
+
+    def _numbers(self, origin: str) -> list[int]:
+        first = self._signing_path(origin, 1)
+        numbers = {1} if first.exists() else set()
+        for entry in os.scandir(self._signing):
+            if entry.name.startswith(f"{first.stem}+") and (numbered := _NUMBERED.search(entry.name)):
+                numbers.add(int(numbered[1]))
+        return sorted(numbers)
+
+    def _make_signer(self, path: Path, algorithm: str) -> None:
         if not path.exists():
-            key = Ed25519PrivateKey.generate()
+            key = Ed25519PrivateKey.generate() if algorithm == ED25519 else MLDSA44PrivateKey.generate()
             pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
             publish_new(path, pem, staging=self._staging, mode=_KEY_MODE)
-        return FileSigner(origin, _parse_signing_key(_read_private(path), path))
+
+    def _load_signer(self, origin: str, path: Path) -> FileSigner:
+        with self._signers_lock:
+            if path not in self._signers:
+                self._signers[path] = FileSigner(origin, _parse_signing_key(_read_private(path), path))
+            return self._signers[path]
 
     def _subject_paths(self, subject_key_id: str) -> tuple[Path, Path]:
         name = parse_identifier(subject_key_id, "subject_key_id")
@@ -181,19 +232,22 @@ def _origin_file_name(origin: str) -> str:
     return name
 
 
-def _parse_signing_key(pem: bytes, path: Path) -> Ed25519PrivateKey:
+def _parse_signing_key(pem: bytes, path: Path) -> Ed25519PrivateKey | MLDSA44PrivateKey:
     try:
         key = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise MalformedError(
             "not a private key",
             field=str(path),
-            expected="an Ed25519 key, PKCS#8 PEM, not encrypted",
+            expected="an Ed25519 or ML-DSA-44 key, PKCS#8 PEM, not encrypted",
             remedy="Restore the file from a backup of the keys.",
         ) from error
-    if not isinstance(key, Ed25519PrivateKey):
+    if not isinstance(key, Ed25519PrivateKey | MLDSA44PrivateKey):
         raise MalformedError(
-            "another kind of key", field=str(path), expected="Ed25519", actual=type(key).__name__
+            "another kind of key",
+            field=str(path),
+            expected=f"{ED25519} or {ML_DSA_44}",
+            actual=type(key).__name__,
         )
     return key
 

@@ -41,7 +41,7 @@ class Workplace:
                 log=self.log,
                 tenant=name,
                 origin=origin,
-                signer=self.keys.signer(origin),
+                keys=self.keys,
                 clock=time.time_ns,
                 index=SQLiteIndex(self.settings.index_path(name)),
             )

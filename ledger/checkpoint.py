@@ -103,19 +103,20 @@ def parse_checkpoint(text: str) -> Checkpoint:
         ) from error
 
 
-def sign_checkpoint(checkpoint: Checkpoint, signer: Signer) -> bytes:
-    """The checkpoint as a note signed by its log.
+def sign_checkpoint(checkpoint: Checkpoint, *signers: Signer) -> bytes:
+    """The checkpoint as a note signed by its log, by each of ``signers``.
 
-    The signer has the log's name.  A name holds no space and the second line is a number, so what is signed
+    A signer has the log's name.  A name holds no space and the second line is a number, so what is signed
     here can be mistaken neither for a DSSE payload nor for a cosignature, should the same key sign those.
 
-    Raises: InvalidCheckpointError if the signer has another name.
+    Raises: InvalidCheckpointError if a signer has another name.
     """
-    if signer.name != checkpoint.origin:
-        raise InvalidCheckpointError(
-            "a log signs its own checkpoints only", expected=checkpoint.origin, actual=signer.name
-        )
-    return sign_note(format_checkpoint(checkpoint), [signer])
+    for signer in signers:
+        if signer.name != checkpoint.origin:
+            raise InvalidCheckpointError(
+                "a log signs its own checkpoints only", expected=checkpoint.origin, actual=signer.name
+            )
+    return sign_note(format_checkpoint(checkpoint), signers)
 
 
 def open_checkpoint(note: bytes, keys: Sequence[VerifierKey], *, origin: str | None = None) -> Checkpoint:

@@ -1,4 +1,4 @@
-"""DSSE envelopes v1.0.2 (secure-systems-lab/dsse), signed with Ed25519.
+"""DSSE envelopes v1.0.2 (secure-systems-lab/dsse), signed with Ed25519 and, beside it, ML-DSA-44.
 
 What is signed is the pre-authentication encoding of payload type and payload, with lengths in bytes:
 
@@ -25,8 +25,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from domain.canonical import canonical_json, parse_canonical
 from domain.errors import InvalidError, MalformedError
-from ledger.notes import Algorithm, VerifierKey
-from ledger.notes import key_id as note_key_id
+from ledger.notes import Algorithm, VerifierKey, key_hint, verifier_key_of
 from ledger.ports import PAYLOAD_BYTES_MAX, Signer
 from ledger.spelling import format_base64, parse_base64
 
@@ -106,11 +105,6 @@ def pae(payload_type: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
-def key_hint(key: VerifierKey) -> str:
-    """The ``keyid`` under which this key signs envelopes."""
-    return f"{key.name}+{key.key_id.hex()}"
-
-
 def sign_envelope(payload_type: str, payload: bytes, signers: Sequence[Signer]) -> Envelope:
     """An envelope signed by each of ``signers``."""
     message = pae(payload_type, payload)
@@ -118,10 +112,7 @@ def sign_envelope(payload_type: str, payload: bytes, signers: Sequence[Signer]) 
         payload=payload,
         payload_type=payload_type,
         signatures=tuple(
-            EnvelopeSignature(
-                keyid=f"{signer.name}+{note_key_id(signer.name, Algorithm.ED25519, signer.public_key).hex()}",
-                signature=signer.sign(message),
-            )
+            EnvelopeSignature(keyid=key_hint(verifier_key_of(signer)), signature=signer.sign(message))
             for signer in signers
         ),
     )
@@ -196,7 +187,7 @@ def verify_envelope(
     3. Any other ``keyid`` is only a hint: its signature counts for whichever known key it verifies with.
     4. At least one known key has signed.  (Whoever wants more counts the answer: no key is in it twice.)
 
-    Only plain Ed25519 keys can sign envelopes; cosigners' keys are passed over.
+    Only a log's own keys can sign envelopes; Ed25519 cosigners' keys are passed over.
 
     Raises: InvalidEnvelopeError naming the step.
     """
@@ -205,7 +196,7 @@ def verify_envelope(
             "a payload of another type", field="step 1", expected=payload_type, actual=envelope.payload_type
         )
     message = pae(envelope.payload_type, envelope.payload)
-    known = {key_hint(key): key for key in keys if key.algorithm is Algorithm.ED25519}
+    known = {key_hint(key): key for key in keys if key.algorithm is not Algorithm.COSIGNATURE}
     verified: dict[str, VerifierKey] = {}
     for line in envelope.signatures:
         if line.keyid in known:

@@ -22,9 +22,10 @@ from domain.errors import InvalidError, LimitError, TallystickError
 from domain.event_codec import encode_event
 from domain.events import Event, KeyCreated, LedgerOpened, Recorded
 from domain.flow import Command, answered_key, command_key, next_commands
+from domain.key_history import ED25519, KEY_EVENT_TYPES, KeyEvent, KeyHistory
 from domain.lookups import lookup_names, unique_key
 from domain.state import State, evolve
-from ledger.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
+from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.entry import (
     CAUSATION_MAX,
     PREVIOUS_OF_FIRST,
@@ -36,10 +37,21 @@ from ledger.entry import (
     parse_entry,
 )
 from ledger.errors import LedgerConflictError
+from ledger.key_statement import check_key_event
 from ledger.merkle import HASH_BYTES, Frontier, UnknownLeafError, leaf_hash
-from ledger.notes import VerifierKey, format_verifier_key
-from ledger.ports import APPEND_EVENTS_MAX, PAYLOAD_BYTES_MAX, Clock, EventLog, LedgerIndex, Record, Signer
+from ledger.notes import Algorithm, VerifierKey, format_verifier_key, verifier_key_of
+from ledger.ports import (
+    APPEND_EVENTS_MAX,
+    PAYLOAD_BYTES_MAX,
+    Clock,
+    EventLog,
+    LedgerIndex,
+    Record,
+    Signer,
+    SigningKeys,
+)
 from ledger.recorded import record_at, recorded_of
+from ledger.sealing_keys import open_seal, ruling_keys
 from ledger.tiles import Tile, prove_consistency, prove_inclusion
 from ledger.tlog_proof import TlogProof
 
@@ -74,14 +86,16 @@ class Ledger:
     """One tenant's ledger, open for reading and appending.  Create it with ``Ledger.open``."""
 
     def __init__(
-        self, *, log: EventLog, tenant: str, origin: str, signer: Signer, clock: Clock, index: LedgerIndex
+        self, *, log: EventLog, tenant: str, origin: str, keys: SigningKeys, clock: Clock, index: LedgerIndex
     ) -> None:
         self.log = log
         self.tenant = tenant
         self.name = ledger_name(tenant)
         self.origin = origin
         self.index = index
-        self._signer = signer
+        self._keys = keys
+        self._signers: tuple[Signer, ...] = ()
+        self._signers_of: KeyHistory | None = None
         self._clock = clock
         self._state = State()
         self._frontier = Frontier()
@@ -99,19 +113,19 @@ class Ledger:
 
     @classmethod
     async def open(
-        cls, *, log: EventLog, tenant: str, origin: str, signer: Signer, clock: Clock, index: LedgerIndex
+        cls, *, log: EventLog, tenant: str, origin: str, keys: SigningKeys, clock: Clock, index: LedgerIndex
     ) -> Ledger:
         """Open the tenant's ledger, creating it when it does not exist.
 
         Raises: InvalidError when what is stored does not fit together; run ``tally audit`` then.
         """
         check_field(origin, "origin")
-        ledger = cls(log=log, tenant=tenant, origin=origin, signer=signer, clock=clock, index=index)
+        ledger = cls(log=log, tenant=tenant, origin=origin, keys=keys, clock=clock, index=index)
         await ledger._load()
         ledger._writer = asyncio.create_task(ledger._write(), name=f"writer of {ledger.name}")
         if ledger.size == 0:
             await ledger.append(ledger._genesis)
-        ledger._check_own_key()
+        ledger.signers(ledger.state)
         return ledger
 
     @property
@@ -142,8 +156,35 @@ class Ledger:
 
     @property
     def verifier_key(self) -> VerifierKey:
-        """The key that seals verify with."""
-        return VerifierKey(name=self.origin, public_key=self._signer.public_key)
+        """The Ed25519 key that rules now (``domain.key_history``): the newest seal verifies with it."""
+        return next(
+            key for key in ruling_keys(self._state.keys, self.size) if key.algorithm is Algorithm.ED25519
+        )
+
+    def signers(self, state: State) -> tuple[Signer, ...]:
+        """Who signs for the entries after ``state``: every key in force there, oldest first.  Older keys that
+        this key store does not hold are passed over.
+
+        Raises: InvalidError when it does not hold a key that rules, without which nothing can be sealed.
+        """
+        if state.keys is self._signers_of:
+            return self._signers
+        held = {
+            format_verifier_key(verifier_key_of(signer)): signer for signer in self._keys.signers(self.origin)
+        }
+        for span in state.keys.ruling(state.size):
+            if span.verifier_key not in held:
+                raise InvalidError(
+                    "this key store does not hold the key that this ledger is sealed with",
+                    field=self.name,
+                    expected=span.verifier_key,
+                    actual=", ".join(held) or "no key for this ledger",
+                    remedy="Point the key setting at the key store that belongs to this ledger.",
+                )
+        in_force = [span.verifier_key for span in state.keys.in_force(state.size)]
+        self._signers = tuple(held[vkey] for vkey in in_force if vkey in held)
+        self._signers_of = state.keys
+        return self._signers
 
     async def append(self, decide: Decide) -> tuple[Recorded, ...]:
         """Decide and append; returns once the events are durable and sealed.
@@ -237,37 +278,30 @@ class Ledger:
         if state.size:
             return ()
         opened = LedgerOpened(tenant=self.tenant, origin=self.origin, format_version=FORMAT_VERSION)
-        key = KeyCreated(verifier_key=format_verifier_key(self.verifier_key), algorithm="Ed25519")
+        first = verifier_key_of(self._keys.signer(self.origin))
+        key = KeyCreated(verifier_key=format_verifier_key(first), algorithm=ED25519)
         subject = f"tenant/{self.tenant}"
         return (
             Proposal(event=opened, actor="tallystick", subject=subject),
             Proposal(event=key, actor="tallystick", subject=subject),
         )
 
-    def _check_own_key(self) -> None:
-        if format_verifier_key(self.verifier_key) not in self._state.verifier_keys:
-            raise InvalidError(
-                "this key store holds another key than the ledger was opened with",
-                field=self.name,
-                expected=", ".join(self._state.verifier_keys),
-                actual=format_verifier_key(self.verifier_key),
-                remedy="Point the key setting at the key store that belongs to this ledger.",
-            )
-
     # -- reading what is stored
 
     async def _read_new(self) -> None:
         while records := await self.log.read(self.name, self.size, READ_BATCH):
             leaves = []
-            frontier, previous = self._frontier.copy(), self._previous
+            frontier, previous, keys = self._frontier.copy(), self._previous, self._state.keys
             for record in records:
                 self._check_link(record, previous)
+                if record.event_type in KEY_EVENT_TYPES:
+                    keys = self._check_key_event(keys, record)
                 leaf = leaf_hash(record.entry)
                 leaves.append(leaf)
                 previous = leaf.hex()
                 frontier.append(leaf)
                 if record.seal:
-                    checkpoint = self._open_seal(record)
+                    checkpoint = open_seal(record.seal, keys, record.index, self.origin)
                     if checkpoint.size != record.index + 1 or checkpoint.root != frontier.root():
                         raise InvalidError(
                             "a seal does not fit the entries under it",
@@ -291,8 +325,10 @@ class Ledger:
         if problem:
             raise InvalidError(problem, field=f"{self.name}[{record.index}]", remedy="Run tally audit.")
 
-    def _open_seal(self, record: Record) -> Checkpoint:
-        return open_checkpoint(record.seal, [self.verifier_key])
+    def _check_key_event(self, keys: KeyHistory, record: Record) -> KeyHistory:
+        event = recorded_of(record).event
+        assert isinstance(event, KeyEvent)
+        return check_key_event(keys, self.origin, record.index, event)
 
     def _fold(self, record: Record) -> tuple[str, ...]:
         recorded = recorded_of(record)
@@ -356,7 +392,11 @@ class Ledger:
 
     async def _append_draft(self, draft: _Draft) -> None:
         async with self._catch_up_lock:
-            records = draft.sealed(self._signer)
+            signers = self.signers(draft.state)
+            if any(signer.is_remote for signer in signers):
+                records = await asyncio.to_thread(draft.sealed, signers)
+            else:
+                records = draft.sealed(signers)
             await self.log.append(self.name, self.size, records)
             self._state = draft.state
             self._frontier, self._previous = draft.frontier, draft.previous
@@ -410,8 +450,12 @@ class _Draft:
                     expected=f"<= {APPEND_EVENTS_MAX} events and {APPEND_BYTES_MAX} bytes",
                     actual=f"{len(proposals)} events and {byte_count} bytes",
                 )
-            for proposal in proposals:
+            keys = self.state.keys
+            for offset, proposal in enumerate(proposals):
                 _check_proposal(proposal, self.state.size)
+                if isinstance(proposal.event, KeyEvent):
+                    index = self.state.size + offset
+                    keys = check_key_event(keys, self._ledger.origin, index, proposal.event)
         except Exception as error:  # the caller's decision failed; nobody else's did
             self._failures.append((waiting.future, error))
             return True
@@ -427,7 +471,7 @@ class _Draft:
         self._answers.append((waiting.future, answers))
         return True
 
-    def sealed(self, signer: Signer) -> list[Record]:
+    def sealed(self, signers: Sequence[Signer]) -> list[Record]:
         """The records with the seal on the last."""
         checkpoint = Checkpoint(
             origin=self._ledger.origin, size=self.frontier.size, root=self.frontier.root()
@@ -439,7 +483,7 @@ class _Draft:
             event_type=last.event_type,
             entry=last.entry,
             payload=last.payload,
-            seal=sign_checkpoint(checkpoint, signer),
+            seal=sign_checkpoint(checkpoint, *signers),
         )
         return [*self.records[:-1], sealed]
 

@@ -16,6 +16,10 @@ A note is text signed by one or more keys:
       0x01  Ed25519       64 bytes      signed bytes = the text, its last newline included
       0x04  cosignature   8 + 64 bytes  u64 big-endian Unix seconds, then Ed25519 over
                                         ``cosignature/v1\\ntime <seconds>\\n`` and the text
+      0x06  ML-DSA-44     8 + 2,420     u64 big-endian Unix seconds or 0, then ML-DSA-44 (FIPS 204) over a
+                                        struct that names signer, time, origin, size and root (C2SP
+                                        tlog-cosignature); the text is a checkpoint, whose extension lines
+                                        it leaves out
 
 - A key is shared as a *vkey*: ``<name>+<key id, 8 lower-case hex>+<base64(algorithm byte || key)>``.
 
@@ -33,11 +37,13 @@ from typing import assert_never
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
 from msgspec import Struct
 
 from domain.errors import InvalidError, MalformedError
+from domain.key_history import ED25519, ML_DSA_44
 from ledger.ports import Signer
-from ledger.spelling import INTEGER_MAX, format_base64, parse_base64
+from ledger.spelling import INTEGER_MAX, format_base64, parse_base64, parse_decimal, parse_hash
 
 # Go's limit; far above a checkpoint with a hundred post-quantum cosignatures.
 NOTE_BYTES_MAX = 1_000_000
@@ -48,6 +54,7 @@ KEY_NAME_LENGTH_MAX = 255
 
 SIGNATURE_PREFIX = "\u2014 "
 COSIGNATURE_BYTES = 8 + 64
+ML_DSA_44_SIGNATURE_BYTES = 2_420
 
 _CONTROL = re.compile("[\x00-\x09\x0b-\x1f]")
 # Half of a surrogate pair, as Python makes them of undecodable arguments, has no UTF-8.
@@ -80,6 +87,12 @@ class Algorithm(IntEnum):
 
     ED25519 = 0x01
     COSIGNATURE = 0x04
+    ML_DSA_44 = 0x06
+
+
+ALGORITHM_OF = {ED25519: Algorithm.ED25519, ML_DSA_44: Algorithm.ML_DSA_44}
+"""The type byte of a key that signs for a log, by its algorithm's name in key events."""
+_PUBLIC_KEY_BYTES = {Algorithm.ED25519: 32, Algorithm.COSIGNATURE: 32, Algorithm.ML_DSA_44: 1_312}
 
 
 class NoteSignature(Struct, frozen=True, kw_only=True):
@@ -107,11 +120,11 @@ class VerifierKey(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if not is_key_name(self.name) or len(self.name) > KEY_NAME_LENGTH_MAX:
             raise MalformedVerifierKeyError("not a key name", field="name", actual=repr(self.name)[:80])
-        if len(self.public_key) != 32:
+        if len(self.public_key) != _PUBLIC_KEY_BYTES[self.algorithm]:
             raise MalformedVerifierKeyError(
-                "an Ed25519 public key has 32 bytes",
+                "a public key of another length",
                 field="public key",
-                expected="32",
+                expected=f"{_PUBLIC_KEY_BYTES[self.algorithm]} bytes",
                 actual=str(len(self.public_key)),
             )
 
@@ -132,13 +145,23 @@ class VerifierKey(Struct, frozen=True, kw_only=True):
                 return time_s <= INTEGER_MAX and self.has_signed_bytes(
                     cosigned_bytes(text, time_s), signature[8:]
                 )
+            case Algorithm.ML_DSA_44:
+                if len(signature) != 8 + ML_DSA_44_SIGNATURE_BYTES:
+                    return False
+                time_s = int.from_bytes(signature[:8], "big")
+                message = subtree_bytes(self.name, text, time_s) if time_s <= INTEGER_MAX else None
+                return message is not None and self.has_signed_bytes(message, signature[8:])
             case _:
                 assert_never(self.algorithm)
 
     def has_signed_bytes(self, message: bytes, signature: bytes) -> bool:
-        """Whether ``signature`` is this key's plain Ed25519 signature over ``message`` (RFC 8032)."""
+        """Whether ``signature`` is this key's plain signature over ``message`` (RFC 8032, or FIPS 204 with an
+        empty context)."""
         try:
-            Ed25519PublicKey.from_public_bytes(self.public_key).verify(signature, message)
+            if self.algorithm is Algorithm.ML_DSA_44:
+                MLDSA44PublicKey.from_public_bytes(self.public_key).verify(signature, message)
+            else:
+                Ed25519PublicKey.from_public_bytes(self.public_key).verify(signature, message)
         except (InvalidSignature, ValueError):
             return False
         return True
@@ -189,7 +212,7 @@ def parse_verifier_key(text: str) -> VerifierKey:
         raise MalformedVerifierKeyError(
             "a key of a kind that is not supported",
             field="algorithm",
-            expected="0x01 (Ed25519) or 0x04 (Ed25519 cosignature)",
+            expected="0x01 (Ed25519), 0x04 (Ed25519 cosignature) or 0x06 (ML-DSA-44)",
             actual=f"0x{key_bytes[0]:02x}",
         )
     key = VerifierKey(name=parts["name"], algorithm=Algorithm(key_bytes[0]), public_key=key_bytes[1:])
@@ -201,6 +224,46 @@ def parse_verifier_key(text: str) -> VerifierKey:
             actual=parts["key_id"],
         )
     return key
+
+
+def verifier_key_of(signer: Signer) -> VerifierKey:
+    """The public key that a signer's signatures verify with."""
+    return VerifierKey(
+        name=signer.name, public_key=signer.public_key, algorithm=ALGORITHM_OF[signer.algorithm]
+    )
+
+
+def key_hint(key: VerifierKey) -> str:
+    """``<key name>+<key id>``, the beginning of a vkey: how a signature elsewhere says whose it is."""
+    return f"{key.name}+{key.key_id.hex()}"
+
+
+def subtree_bytes(name: str, text: str, time_s: int) -> bytes | None:
+    """What an ML-DSA-44 key with this name signs for the checkpoint ``text``; None where the text is none.
+
+    C2SP tlog-cosignature, ``cosigned_message`` from leaf 0 to the tree's size.
+    """
+    lines = text.split("\n")
+    try:
+        origin, size, root = lines[0].encode(), parse_decimal(lines[1], "size"), parse_hash(lines[2], "root")
+    except (IndexError, MalformedError, UnicodeEncodeError):
+        return None
+    signer = name.encode()
+    if not 0 < len(origin) <= 255 or not 0 < len(signer) <= 255:
+        return None
+    return b"".join(
+        (
+            b"subtree/v1\n\0",
+            bytes((len(signer),)),
+            signer,
+            time_s.to_bytes(8, "big"),
+            bytes((len(origin),)),
+            origin,
+            bytes(8),
+            size.to_bytes(8, "big"),
+            root,
+        )
+    )
 
 
 def cosigned_bytes(text: str, time_s: int) -> bytes:
@@ -257,20 +320,9 @@ def parse_signature_lines(text: str) -> tuple[NoteSignature, ...]:
 
 
 def sign_note(text: str, signers: Sequence[Signer]) -> bytes:
-    """A note signed with Ed25519 by each signer.  Raises: MalformedNoteError if no note can say this."""
-    message = _utf8(text)
+    """A note signed by each signer.  Raises: MalformedNoteError if no note can say this."""
     return format_note(
-        SignedNote(
-            text=text,
-            signatures=tuple(
-                NoteSignature(
-                    name=signer.name,
-                    key_id=key_id(signer.name, Algorithm.ED25519, signer.public_key),
-                    signature=signer.sign(message),
-                )
-                for signer in signers
-            ),
-        )
+        SignedNote(text=text, signatures=tuple(_signature_line(text, signer) for signer in signers))
     )
 
 
@@ -315,6 +367,21 @@ def open_note(data: bytes, keys: Sequence[VerifierKey]) -> VerifiedNote:
             remedy="Give the public key that signed it, if you trust it.",
         )
     return VerifiedNote(text=note.text, verified=tuple(verified.values()), unverified=tuple(unverified))
+
+
+def _signature_line(text: str, signer: Signer) -> NoteSignature:
+    message, before = _utf8(text), b""
+    if signer.algorithm == ML_DSA_44:
+        # No time: it says that this tree is consistent with every one before, which is what a seal means.
+        subtree = subtree_bytes(signer.name, text, 0)
+        if subtree is None:
+            raise MalformedNoteError("an ML-DSA-44 key signs checkpoints only", actual=repr(text[:80]))
+        message, before = subtree, bytes(8)
+    return NoteSignature(
+        name=signer.name,
+        key_id=key_id(signer.name, ALGORITHM_OF[signer.algorithm], signer.public_key),
+        signature=before + signer.sign(message),
+    )
 
 
 def _parse_signature_line(line: str) -> NoteSignature:

@@ -5,7 +5,7 @@ Each port has one contract suite under ``tests/contracts/`` that every adapter r
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -123,25 +123,49 @@ class Vault(Protocol):
 
 
 class Signer(Protocol):
-    """An Ed25519 key that signs for one name."""
+    """A private key that signs for one name, wherever it lives."""
 
     @property
     def name(self) -> str:
         """C2SP key name; the ledger's origin."""
 
     @property
+    def algorithm(self) -> str:
+        """``Ed25519`` or ``ML-DSA-44``, as key events say it."""
+
+    @property
     def public_key(self) -> bytes:
-        """32 raw bytes."""
+        """Raw: 32 bytes of an Ed25519 key, 1,312 of an ML-DSA-44 key."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Signing waits for a device or the network; on an event loop it belongs into a thread."""
 
     def sign(self, message: bytes) -> bytes:
-        """64-byte Ed25519 signature (RFC 8032)."""
+        """64-byte Ed25519 signature (RFC 8032) or 2,420-byte ML-DSA-44 signature (FIPS 204, empty
+        context)."""
 
 
-class KeyStore(Protocol):
-    """Private keys, created on first use."""
+class SigningKeys(Protocol):
+    """The signing keys of ledgers.  What a store holds means nothing by itself: a key is in force when the
+    ledger's events say so, so a key that a crash left without its event is simply the next one."""
 
     def signer(self, origin: str) -> Signer:
-        """The signing key of the ledger with this origin."""
+        """The first key of the ledger with this origin, made on first use."""
+
+    def signers(self, origin: str) -> tuple[Signer, ...]:
+        """Every key held for this origin, oldest first; empty when none was made."""
+
+    def next_signer(self, origin: str, known: Collection[bytes], algorithm: str) -> Signer:
+        """The oldest key of this origin and algorithm whose public key is not in ``known``; made when there
+        is none.  Durable when it returns; asked again, the same key.
+
+        Raises: UnknownError for an algorithm this store cannot make.
+        """
+
+
+class KeyStore(SigningKeys, Protocol):
+    """Private keys, created on first use."""
 
     def subject_key(self, subject_key_id: str) -> bytes:
         """64 random bytes that encrypt one subject's data (AES-256-SIV, RFC 5297).  Raises:

@@ -13,6 +13,7 @@ can derive it.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -151,10 +152,12 @@ def receipt_id_of(statement: bytes) -> str:
     return "r" + hashlib.sha256(statement).hexdigest()[:24]
 
 
-def build_receipt(facts: RunFacts, decided: RunGatesDecided, decided_index: int, signer: Signer) -> Receipt:
-    """Sign the statement over a decided run."""
+def build_receipt(
+    facts: RunFacts, decided: RunGatesDecided, decided_index: int, signers: Sequence[Signer]
+) -> Receipt:
+    """Sign the statement over a decided run, with every key in force."""
     statement = build_statement(facts, decided, decided_index)
-    envelope = sign_envelope(PAYLOAD_TYPE, statement, [signer])
+    envelope = sign_envelope(PAYLOAD_TYPE, statement, signers)
     return Receipt(
         receipt_id=receipt_id_of(statement), statement=statement, envelope=format_envelope(envelope)
     )

@@ -9,7 +9,8 @@ from pathlib import Path
 from adapters.sqlite_index import SQLiteIndex
 from adapters.sqlite_log import SQLiteLog
 from ledger.ledger import Ledger
-from ledger.ports import EventLog
+from ledger.ports import EventLog, SigningKeys
+from tests.ledger.key_ring import KeyRing
 from tests.ledger.signing_key import SigningKey
 
 ORIGIN = "tests.local/demo"
@@ -35,6 +36,7 @@ async def open_ledger(
     *,
     log: EventLog | None = None,
     signer: SigningKey | None = None,
+    keys: SigningKeys | None = None,
     index_name: str = "index",
     clock: Callable[[], int] | None = None,
 ) -> AsyncIterator[Ledger]:
@@ -47,7 +49,7 @@ async def open_ledger(
             log=store,
             tenant=TENANT,
             origin=ORIGIN,
-            signer=signer or SigningKey(ORIGIN),
+            keys=keys or KeyRing(signer or SigningKey(ORIGIN)),
             clock=clock or ticking_clock(),
             index=SQLiteIndex(folder / f"{index_name}.sqlite"),
         )

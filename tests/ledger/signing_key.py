@@ -1,24 +1,36 @@
-"""Ed25519 keys that tests sign with: made from a seed, so that what they sign is the same on every run."""
+"""Keys that tests sign with: made from a seed, so that Ed25519 signatures are the same on every run."""
 
 import hashlib
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
-from ledger.notes import Algorithm, VerifierKey
+from domain.key_history import ED25519
+from ledger.notes import Algorithm, VerifierKey, verifier_key_of
 
 
 class SigningKey:
     """A real key under a name; a `ledger.ports.Signer`."""
 
-    def __init__(self, name: str, seed: str = "") -> None:
+    is_remote = False
+
+    def __init__(self, name: str, seed: str = "", algorithm: str = ED25519) -> None:
         self._name = name
-        self._private = Ed25519PrivateKey.from_private_bytes(
-            hashlib.sha256(f"{name} {seed}".encode()).digest()
+        self._algorithm = algorithm
+        secret = hashlib.sha256(f"{name} {seed}".encode()).digest()
+        self._private: Ed25519PrivateKey | MLDSA44PrivateKey = (
+            Ed25519PrivateKey.from_private_bytes(secret)
+            if algorithm == ED25519
+            else MLDSA44PrivateKey.from_seed_bytes(secret)
         )
 
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def algorithm(self) -> str:
+        return self._algorithm
 
     @property
     def public_key(self) -> bytes:
@@ -29,7 +41,7 @@ class SigningKey:
 
     @property
     def verifier_key(self) -> VerifierKey:
-        return VerifierKey(name=self._name, public_key=self.public_key)
+        return verifier_key_of(self)
 
     @property
     def cosigner_key(self) -> VerifierKey:

@@ -87,6 +87,8 @@ def test_whatever_parses_as_a_note_has_no_other_spelling(data: bytes) -> None:
 
 @given(names, st.binary(min_size=32, max_size=32), st.sampled_from(Algorithm))
 def test_a_verifier_key_is_read_as_it_was_written(name: str, public_key: bytes, algorithm: Algorithm) -> None:
+    if algorithm is Algorithm.ML_DSA_44:
+        public_key *= 41  # 1,312 bytes
     key = VerifierKey(name=name, public_key=public_key, algorithm=algorithm)
     assert parse_verifier_key(format_verifier_key(key)) == key
 

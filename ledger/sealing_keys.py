@@ -1,0 +1,76 @@
+"""Judging seals and receipts by the keys that were in force at their index.
+
+A signature counts when its key is in force for the entry's index (``domain.key_history``).  The keys that
+rule there must all have signed; older keys in force may have signed beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from domain.errors import InvalidError
+from domain.key_history import KeyHistory, Standing
+from ledger.checkpoint import Checkpoint, checkpoint_of
+from ledger.key_statement import verifier_key
+from ledger.notes import VerifierKey, format_verifier_key, key_hint, open_note
+
+
+class InvalidSignerError(InvalidError):
+    """The signature is real, and its key does not count for this entry; ``standing`` says why."""
+
+    def __init__(
+        self, index: int, standing: Standing, *, expected: str, actual: str, remedy: str = ""
+    ) -> None:
+        super().__init__(
+            f"not signed by the keys that rule at entry {index}: {standing}",
+            field=f"[{index}]",
+            expected=expected,
+            actual=actual,
+            remedy=remedy,
+        )
+        self.index = index
+        self.standing = standing
+
+
+def keys_in_force(history: KeyHistory, index: int) -> tuple[VerifierKey, ...]:
+    """The keys that may sign for the entry at ``index``, oldest first."""
+    return tuple(verifier_key(span.verifier_key) for span in history.in_force(index))
+
+
+def ruling_keys(history: KeyHistory, index: int) -> tuple[VerifierKey, ...]:
+    """The keys that must sign for the entry at ``index``."""
+    return tuple(verifier_key(span.verifier_key) for span in history.ruling(index))
+
+
+def all_keys(history: KeyHistory) -> tuple[VerifierKey, ...]:
+    """Every key the ledger ever had."""
+    return tuple(verifier_key(span.verifier_key) for span in history.spans)
+
+
+def check_ruled(history: KeyHistory, index: int, signers: Collection[VerifierKey]) -> None:
+    """Check that the keys that rule at ``index`` are all among ``signers``.  Raises: InvalidSignerError."""
+    ruling = ruling_keys(history, index)
+    if ruling and all(key in signers for key in ruling):
+        return
+    standings = {history.standing(format_verifier_key(key), index): key for key in signers}
+    worst = next(
+        (one for one in (Standing.COMPROMISED, Standing.RETIRED, Standing.NOT_YET) if one in standings),
+        Standing.UNKNOWN,
+    )
+    raise InvalidSignerError(
+        index,
+        worst,
+        expected=", ".join(key_hint(key) for key in ruling) or "a key that is believed there",
+        actual=", ".join(key_hint(key) for key in signers),
+    )
+
+
+def open_seal(note: bytes, history: KeyHistory, index: int, origin: str) -> Checkpoint:
+    """Read the seal at ``index`` and verify it with the keys in force there.
+
+    Raises: MalformedError, InvalidNoteError, InvalidCheckpointError, InvalidSignerError.
+    """
+    opened = open_note(note, all_keys(history))
+    checkpoint = checkpoint_of(opened, origin=origin)
+    check_ruled(history, index, [line.key for line in opened.verified])
+    return checkpoint
