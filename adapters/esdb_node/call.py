@@ -194,6 +194,8 @@ class Call:
             payload = data[position + 5 : position + 5 + length]
             if data[position]:
                 payload = self._decompressed(payload)
+                if self.done:
+                    return
             position += 5 + length
             try:
                 receiver.message(payload)

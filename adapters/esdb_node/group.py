@@ -98,15 +98,16 @@ class Group:
     async def stop(self, *, remember: bool = True) -> None:
         """Drop all consumers and end; ``remember`` writes a last checkpoint."""
         self._watchers().discard(self._wake)
-        error = group_dropped(self.settings.stream, self.settings.group)
-        for consumer in list(self.consumers):
-            self.leave(consumer)
-            consumer.call.fail(error)
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait((self._task,))
         if remember:
             self._checkpoint.write(self._oldest_open())
+        # What they had is read again by whoever comes next; nobody refused it, so it is not parked.
+        dropped = list(self.consumers)
+        self.consumers.clear()
+        for consumer in dropped:
+            consumer.call.fail(group_dropped(self.settings.stream, self.settings.group))
 
     def join(self, consumer: Consumer) -> None:
         """Let a consumer in.
@@ -248,6 +249,8 @@ class Group:
         rows = self._rows(settings.read_batch_size)
         self._live = not rows
         for row in rows:
+            if len(self._buffer) >= settings.history_buffer_size:
+                return False
             place = row[0] if settings.to_all else row[2]
             self._next = place + 1
             if self._filter is None or self._filter.admits(row[1], row[3]):

@@ -13,6 +13,7 @@ WINDOW_UPDATE arrives.
 from __future__ import annotations
 
 import asyncio
+import logging
 import struct
 from collections.abc import Callable, Mapping
 from typing import Final, cast
@@ -23,6 +24,8 @@ from hpack.exceptions import HPACKError
 from adapters.esdb_node import http2_frames as wire
 from adapters.esdb_node.call import UNSENT_BYTES_HIGH, Call, Method
 from adapters.esdb_node.wire_errors import Status, WireError, unknown_method
+
+logger = logging.getLogger(__name__)
 
 #: Connections of a node; each client needs one.
 CONNECTIONS_MAX: Final = 1_000
@@ -105,6 +108,10 @@ class Connection(asyncio.Protocol):
             used = self._consume(data)
         except wire.ProtocolViolation as violation:
             self.close(violation.code)
+            return
+        except Exception:
+            logger.exception("a connection failed")
+            self.close(wire.INTERNAL_ERROR)
             return
         self._buffer = data[used:]
         if self._out:

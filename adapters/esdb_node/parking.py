@@ -51,6 +51,8 @@ class Parking:
     def replay(self, count: int | None) -> None:
         """Bring back what is parked now, all of it or the first ``count``."""
         stream = self._store.stream(self._name)
+        if stream.durable_revision < 0 or self._store.metadata(stream).deleted:
+            return
         first = max(self._next, self._store.metadata(stream).truncate_before)
         if self._until < self._next:
             self._next = first

@@ -377,6 +377,40 @@ def test_a_group_goes_on_after_a_restart_where_it_was(tmp_path: Path) -> None:
             assert ids(take(subscription, 20)) == ids(new[10:])
 
 
+def test_a_group_made_anew_has_nothing_of_the_one_before(client: EventStoreDBClient) -> None:
+    group, stream, new = name("g"), name(), events(2)
+    client.append_to_stream(stream, current_version=NO_STREAM, events=new)
+    for _ in range(2):
+        client.create_subscription_to_stream(group, stream, min_checkpoint_count=1, max_checkpoint_count=1)
+        client.replay_parked_events(group, stream)
+        with client.read_subscription_to_stream(group, stream) as subscription:
+            assert [(one.id, one.retry_count) for one in itertools.islice(subscription, 1)] == [
+                (new[0].id, 0)
+            ]
+            subscription.nack(new[0].id, "park")
+            assert ids(take(subscription, 1)) == ids(new[1:])
+            until(lambda: client.get_subscription_info(group, stream).parked_message_count == 1)
+            client.replay_parked_events(group, stream)
+            assert ids(take(subscription, 1)) == ids(new[:1])
+        client.delete_subscription(group, stream)
+
+
+def test_stopping_parks_nothing(tmp_path: Path) -> None:
+    options = NodeOptions(port=0, path=tmp_path / "node.db")
+    stream, new = name(), events(2)
+    with node_in_thread(options) as node:
+        client = EventStoreDBClient(node.uri)
+        client.create_subscription_to_stream("g", stream, max_retry_count=0)
+        client.append_to_stream(stream, current_version=NO_STREAM, events=new)
+        subscription = client.read_subscription_to_stream("g", stream)
+        assert ids(itertools.islice(subscription, 2)) == ids(new)
+    client.close()
+    with node_in_thread(options) as node, EventStoreDBClient(node.uri) as client:
+        assert client.get_subscription_info("g", stream).parked_message_count == 0
+        with client.read_subscription_to_stream("g", stream) as subscription:
+            assert ids(take(subscription, 2)) == ids(new)
+
+
 def test_the_subsystem_can_be_restarted(memory_node: Node, client: EventStoreDBClient) -> None:
     group, stream = name("g"), name()
     client.create_subscription_to_stream(group, stream)

@@ -36,6 +36,16 @@ from tests.adapters.esdb_node.wire_client import (
 READ = "/event_store.client.streams.Streams/Read"
 APPEND = "/event_store.client.streams.Streams/Append"
 BATCH_APPEND = "/event_store.client.streams.Streams/BatchAppend"
+PATHS = tuple(
+    f"/event_store.client.{method}"
+    for method in (
+        *(f"streams.Streams/{name}" for name in ("Append", "Delete", "Tombstone", "Read", "BatchAppend")),
+        *(
+            f"persistent_subscriptions.PersistentSubscriptions/{name}"
+            for name in ("Create", "Update", "Delete", "GetInfo", "ReplayParked", "List", "Read")
+        ),
+    )
+)
 GOSSIP = "/event_store.client.gossip.Gossip/Read"
 
 
@@ -290,6 +300,22 @@ def test_noise_never_stops_the_node(memory_node: Node, noise: bytes, after_greet
         wire.socket.sendall(noise)
     with WireClient(memory_node.port) as wire:
         assert serves(wire)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(block=st.binary(max_size=200), message=st.binary(max_size=60))
+def test_no_header_block_and_no_message_upsets_the_node(
+    memory_node: Node, caplog: pytest.LogCaptureFixture, block: bytes, message: bytes
+) -> None:
+    with WireClient(memory_node.port) as wire:
+        for stream_id, path in enumerate(PATHS):
+            wire.call(2 * stream_id + 1, path, message)
+            wire.answer(2 * stream_id + 1)
+        wire.send(HEADERS, END_HEADERS, 91, block)
+        wire.send(DATA, END_STREAM, 91, framed(message))
+        wire.send(SETTINGS, 0, 0, b"123")
+        good_bye(wire)
+    assert "Traceback" not in caplog.text
 
 
 def test_errors_are_told_in_any_language(wire: WireClient) -> None:

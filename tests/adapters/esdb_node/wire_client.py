@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -40,7 +41,8 @@ class WireClient:
 
     def send(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         head = len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream_id.to_bytes(4, "big")
-        self.socket.sendall(head + payload)
+        with contextlib.suppress(ConnectionError):  # The node may have closed; reading tells.
+            self.socket.sendall(head + payload)
 
     def headers(self, path: str, extra: Iterable[tuple[str, str]] = ()) -> bytes:
         fields = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "node"), *extra]
@@ -82,7 +84,10 @@ class WireClient:
 
     def _exactly(self, count: int) -> bytes | None:
         while len(self._buffer) < count:
-            more = self.socket.recv(65_536)
+            try:
+                more = self.socket.recv(65_536)
+            except ConnectionResetError:  # The node closed while we were still sending.
+                return None
             if not more:
                 return None
             self._buffer += more
