@@ -180,6 +180,7 @@ class Key:
         self.name, self.kind, self.public = name, kind, public
         self.id = sha256(name.encode() + b"\n" + bytes([kind]) + public)[:4]
         self.hint = f"{name}+{self.id.hex()}"
+        self.vkey = f"{self.hint}+{base64.b64encode(bytes([kind]) + public).decode()}"
 
     def verifies(self, message, signature):
         try:
@@ -482,15 +483,48 @@ def check_predicate(predicate, entry):
         raise Malformed(f"the receipt lacks a member or has one of another kind: {error}") from None
 
 
+# --- Meta-log -------------------------------------------------------------------------------------
+
+
+def verify_meta(wire, checkpoint, keys, policy):
+    """That the checkpoint of the ledger with these keys is recorded in a meta-log."""
+    entry_text, proof_text = members(wire, "the bundle's meta", entry=str, proof=str)
+    entry_bytes = unbase64(entry_text, "meta.entry")
+    entry = parse_entry(entry_bytes)
+    index, path, covering = parse_proof(unbase64(proof_text, "meta.proof"))
+    step = "step 4, meta-log step "
+
+    demand(entry["type"] == "tenant.checkpointed.v1", step + "1", f"the entry is a {entry['type']}")
+    body = (len(checkpoint), hashlib.sha256(checkpoint).hexdigest())
+    demand(
+        (entry["payload_size"], entry["payload_digest"]) == body,
+        step + "2",
+        "the entry commits to another checkpoint",
+    )
+    labels = ["ledger/" + sha256(f"tallystick/meta/v1\n{key.vkey}\n".encode()).hex() for key in keys]
+    demand(entry["subject"] in labels, step + "3", f"the entry is filed under {entry['subject']!r}")
+    demand(entry["origin"] != keys[0].name, step + "3", "a ledger cannot vouch for itself")
+    demand(index == entry["index"], step + "4", f"the proof is of entry {index}, not of {entry['index']}")
+    is_judged = any(key.name == entry["origin"] for key in policy.logs)
+    if is_judged:
+        origin, size, root, cosigners = policy.open_checkpoint(covering, step + "5")
+    else:
+        (origin, size, root), cosigners = parse_checkpoint(parse_note(covering)[0]), []
+    demand(origin == entry["origin"], step + "4", f"the checkpoint is of {origin!r}")
+    check_inclusion(index, size, leaf_hash(entry_bytes), path, root, step + "4")
+    return {"log": origin, "index": index, "size": size, "is_judged": is_judged, "cosigners": cosigners}
+
+
 # --- Bundle ---------------------------------------------------------------------------------------
 
 
 def verify_bundle(data, policy, artifacts=None):
     wire = parse_json(data[:-1] if data.endswith(b"\n") else data, "the bundle")
-    entry_text, envelope_text, version, proof_text = members(
-        wire, "the bundle", entry=str, envelope=str, format=str, proof=str
+    more = {name: kind for name, kind in (("meta", dict),) if name in wire}
+    entry_text, envelope_text, version, proof_text, *_ = members(
+        wire, "the bundle", entry=str, envelope=str, format=str, proof=str, **more
     )
-    parse(version == "tallystick/bundle/v1", "a bundle of another version")
+    parse(version == f"tallystick/bundle/v{2 if more else 1}", "a bundle of another version")
     entry_bytes, envelope = unbase64(entry_text, "entry"), unbase64(envelope_text, "envelope")
     index, path, checkpoint = parse_proof(unbase64(proof_text, "proof"))  # 1
 
@@ -507,7 +541,10 @@ def verify_bundle(data, policy, artifacts=None):
     )
     demand(len(envelope) == entry["payload_size"], "step 3", "the envelope has another length")
 
-    origin, size, root, cosigners = policy.open_checkpoint(checkpoint, "step 4")  # 4
+    meta = verify_meta(wire["meta"], checkpoint, keys, policy) if "meta" in wire else None  # 4
+    covered = meta is not None and meta["is_judged"]
+    asked = Policy(policy.logs, policy.witnesses, policy.groups, "none") if covered else policy
+    origin, size, root, cosigners = asked.open_checkpoint(checkpoint, "step 4")
     demand(origin == entry["origin"], "step 4", f"the checkpoint is of {origin!r}")
 
     demand(index == entry["index"], "step 5", f"the proof is of entry {index}, not of {entry['index']}")
@@ -542,7 +579,8 @@ def verify_bundle(data, policy, artifacts=None):
         "size": size,
         "root": root.hex(),
         "recorded_at_ns": entry["recorded_at_ns"],
-        "cosigners": cosigners,
+        "cosigners": meta["cosigners"] if covered else cosigners,
+        "meta": meta,
         "artifacts": named,
         "checked_artifacts": sorted(artifacts or {}),
     }

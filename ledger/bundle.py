@@ -7,6 +7,14 @@ A bundle is canonical JSON::
      "format": "tallystick/bundle/v1",
      "proof": base64}          a tlog-proof v1 (ledger.tlog_proof): path and checkpoint
 
+and where it needs more, ``tallystick/bundle/v2``, with what it needs beside these::
+
+     "meta": {                 the proof's checkpoint is itself recorded, in a log of logs (ledger.meta_proof)
+       "entry": base64,        the entry whose body is that checkpoint
+       "proof": base64}        a tlog-proof v1 of that entry, under the checkpoint that witnesses cosign
+
+A bundle that needs none of these is written as v1, so that one receipt under one checkpoint has one spelling.
+
 The name of such a file ends in ``.tally.json``.  Everything in it can also be read by tools that know DSSE,
 in-toto, signed notes and RFC 6962 and nothing of ours.
 """
@@ -14,20 +22,23 @@ in-toto, signed notes and RFC 6962 and nothing of ours.
 from __future__ import annotations
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from domain.canonical import JSON_ERRORS, canonical_json
 from domain.errors import LimitError, MalformedError
 from ledger.entry import ENTRY_BYTES_MAX
 from ledger.ledger import Ledger
+from ledger.meta_proof import MetaProof
 from ledger.ports import PAYLOAD_BYTES_MAX
 from ledger.spelling import format_base64, parse_base64
 from ledger.tlog_proof import PROOF_BYTES_MAX, format_tlog_proof
 
 FORMAT = "tallystick/bundle/v1"
+FORMAT_2 = "tallystick/bundle/v2"
 FILE_SUFFIX = ".tally.json"
 MEDIA_TYPE = "application/vnd.tallystick.bundle+json"
-BUNDLE_BYTES_MAX = (ENTRY_BYTES_MAX + PAYLOAD_BYTES_MAX + PROOF_BYTES_MAX) * 4 // 3 + 1_024
+META_BYTES_MAX = ENTRY_BYTES_MAX + PROOF_BYTES_MAX
+BUNDLE_BYTES_MAX = (ENTRY_BYTES_MAX + PAYLOAD_BYTES_MAX + PROOF_BYTES_MAX + META_BYTES_MAX) * 4 // 3 + 1_024
 
 
 class MalformedBundleError(MalformedError):
@@ -40,6 +51,17 @@ class Bundle(Struct, frozen=True, kw_only=True):
     entry: bytes
     envelope: bytes
     proof: bytes
+    meta: MetaProof | None = None
+
+    @property
+    def format(self) -> str:
+        """The version that has room for these parts."""
+        return FORMAT if self.meta is None else FORMAT_2
+
+
+class _WireMeta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    entry: str
+    proof: str
 
 
 class _Wire(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,22 +69,28 @@ class _Wire(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     envelope: str
     format: str
     proof: str
+    meta: _WireMeta | UnsetType = UNSET
 
 
 def format_bundle(bundle: Bundle) -> bytes:
-    """Spell a bundle."""
+    """Spell a bundle, in the version that has room for what is in it."""
+    meta = bundle.meta
     return canonical_json(
         _Wire(
             entry=format_base64(bundle.entry),
             envelope=format_base64(bundle.envelope),
-            format=FORMAT,
+            format=bundle.format,
             proof=format_base64(bundle.proof),
+            meta=UNSET
+            if meta is None
+            else _WireMeta(entry=format_base64(meta.entry), proof=format_base64(meta.proof)),
         )
     )
 
 
 def parse_bundle(data: bytes) -> Bundle:
-    """Read a bundle, refusing every other spelling.  Raises: MalformedBundleError, LimitError."""
+    """Read a bundle of either version, refusing every other spelling.  Raises: MalformedBundleError,
+    LimitError."""
     if len(data) > BUNDLE_BYTES_MAX:
         raise LimitError("bundle too long", expected=f"<= {BUNDLE_BYTES_MAX} bytes", actual=str(len(data)))
     try:
@@ -73,20 +101,25 @@ def parse_bundle(data: bytes) -> Bundle:
             actual=str(error),
             remedy="Fetch it again: tally receipts --bundle, or GET …/bundle.",
         ) from error
-    if wire.format != FORMAT:
+    if wire.format not in (FORMAT, FORMAT_2):
         raise MalformedBundleError(
-            "unknown bundle format", field="format", expected=FORMAT, actual=wire.format[:80]
+            "unknown bundle format",
+            field="format",
+            expected=f"{FORMAT} or {FORMAT_2}",
+            actual=wire.format[:80],
         )
     try:
         bundle = Bundle(
             entry=parse_base64(wire.entry, "entry"),
             envelope=parse_base64(wire.envelope, "envelope"),
             proof=parse_base64(wire.proof, "proof"),
+            meta=None if isinstance(wire.meta, UnsetType) else _meta_of(wire.meta),
         )
     except MalformedError as error:
         raise MalformedBundleError(
             error.what, field=error.field, expected=error.expected, actual=error.actual
         ) from error
+    # Also refuses a version that does not go with what is in it.
     if format_bundle(bundle) != data.removesuffix(b"\n"):
         raise MalformedBundleError("not the canonical spelling of a bundle")
     return bundle
@@ -97,4 +130,10 @@ async def bundle_of(ledger: Ledger, receipt_index: int) -> Bundle:
     record, _ = await ledger.get(receipt_index)
     return Bundle(
         entry=record.entry, envelope=record.payload, proof=format_tlog_proof(ledger.prove(receipt_index))
+    )
+
+
+def _meta_of(wire: _WireMeta) -> MetaProof:
+    return MetaProof(
+        entry=parse_base64(wire.entry, "meta.entry"), proof=parse_base64(wire.proof, "meta.proof")
     )

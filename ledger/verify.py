@@ -3,7 +3,9 @@
 1. The bundle parses in its one spelling.
 2. The entry parses, and it is a ``receipt.issued.v1`` of the ledger whose name is the key's.
 3. The entry commits to the envelope: its payload digest is the SHA-256 of the envelope's bytes.
-4. The proof's checkpoint is signed by the key (and cosigned as the policy asks), for the same ledger.
+4. The proof's checkpoint is signed by the key (and cosigned as the policy asks), for the same ledger.  Where
+   the bundle says that this checkpoint is recorded in a meta-log, it is (``ledger.meta_proof``); where the
+   policy names that meta-log, it is the meta-log's checkpoint that is cosigned as the policy asks.
 5. The proof leads from the entry's leaf hash, at the entry's own index, to the checkpoint's root.
 6. The envelope's signature is the key's, over an in-toto Statement.
 7. The statement is a receipt in its one spelling, of the same ledger, and the entry is filed under the
@@ -20,6 +22,7 @@ import hashlib
 from collections.abc import Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from domain.digests import digest_hex, digest_of
 from domain.errors import InvalidError
@@ -30,7 +33,8 @@ from ledger.checkpoint import Checkpoint
 from ledger.dsse import parse_envelope, verify_envelope
 from ledger.entry import Entry, parse_entry
 from ledger.merkle import leaf_hash
-from ledger.policy import Policy, WitnessedCheckpoint
+from ledger.meta_proof import VerifiedMeta, verify_meta_proof
+from ledger.policy import NO_QUORUM, Policy, WitnessedCheckpoint
 from ledger.receipt import Predicate, parse_receipt
 from ledger.statement import PAYLOAD_TYPE, parse_statement
 from ledger.tlog_proof import parse_tlog_proof, verify_tlog_proof
@@ -60,6 +64,9 @@ class VerifiedReceipt(Struct, frozen=True, kw_only=True):
     entry: Entry
     checkpoint: Checkpoint
     witnessed: WitnessedCheckpoint
+    """The checkpoint whose cosignatures counted: the ledger's own, or that of the meta-log that holds it."""
+    meta: VerifiedMeta | None
+    """Where the ledger's checkpoint stands in a meta-log, if the bundle says it does."""
     predicate: Predicate
     artifacts: dict[str, str]
     """Digest of every artifact by name."""
@@ -94,9 +101,18 @@ def verify_bundle(
     proof = parse_tlog_proof(bundle.proof)
     if proof.index != entry.index:
         raise _failed(5, expected=f"index {entry.index}", actual=f"index {proof.index}")
-    witnessed = verify_tlog_proof(proof, leaf_hash(bundle.entry), policy)  # 4 and 5
-    if witnessed.checkpoint.origin != entry.origin:
-        raise _failed(4, expected=entry.origin, actual=witnessed.checkpoint.origin)
+    meta = None
+    if bundle.meta is not None:
+        known = [log.key for log in policy.logs if log.key.name == entry.origin]
+        meta = verify_meta_proof(
+            bundle.meta, proof.checkpoint, origin=entry.origin, keys=known, policy=policy
+        )  # 4
+    covering = meta.witnessed if meta is not None else None
+    # Cosignatures are asked for once, where the policy can judge them.
+    asked = policy if covering is None else replace(policy, quorum=NO_QUORUM)
+    own = verify_tlog_proof(proof, leaf_hash(bundle.entry), asked)  # 4 and 5
+    if own.checkpoint.origin != entry.origin:
+        raise _failed(4, expected=entry.origin, actual=own.checkpoint.origin)
     envelope = parse_envelope(bundle.envelope)
     verify_envelope(envelope, [logs[entry.origin]], payload_type=PAYLOAD_TYPE)  # 6
     receipt_id, predicate = parse_receipt(bundle.envelope)
@@ -121,8 +137,9 @@ def verify_bundle(
     return VerifiedReceipt(
         receipt_id=receipt_id,
         entry=entry,
-        checkpoint=witnessed.checkpoint,
-        witnessed=witnessed,
+        checkpoint=own.checkpoint,
+        witnessed=covering or own,
+        meta=meta,
         predicate=predicate,
         artifacts=named,
         checked_artifacts=tuple(sorted(artifacts or ())),
