@@ -8,10 +8,11 @@
 5. A checkpoint that was kept elsewhere is the beginning of this ledger (truncation and forks are invisible
    from inside).
 6. Every receipt: its signature, and its statement rebuilt byte for byte from the events it names.
-7. Every object that the events name: present in the vault, with its digest.  Missing and shredded are told
+7. What the ledger says about itself: topic commitments and recall sets (``ledger.audit_commitments``).
+8. Every object that the events name: present in the vault, with its digest.  Missing and shredded are told
    apart from changed.
 
-Steps 2 to 5 stop at the first finding, because what follows a broken link proves nothing; steps 6 and 7
+Steps 2 to 5 stop at the first finding, because what follows a broken link proves nothing; steps 6 to 8
 collect.
 """
 
@@ -26,7 +27,17 @@ from msgspec import Struct
 from domain.digests import Digest
 from domain.errors import TallystickError
 from domain.event_codec import decode_event
-from domain.events import BatchIngested, DatasetDerived, KeyCreated, ReceiptIssued, Recorded, RunGatesDecided
+from domain.events import (
+    BatchIngested,
+    DatasetDerived,
+    KeyCreated,
+    ReceiptIssued,
+    ReceiptsRecalled,
+    Recorded,
+    RunGatesDecided,
+    TopicsCommitted,
+)
+from ledger.audit_commitments import check_commitments
 from ledger.checkpoint import open_checkpoint
 from ledger.dsse import parse_envelope, verify_envelope
 from ledger.entry import ENTRY_BYTES_MAX, FORMAT, PREVIOUS_OF_FIRST, event_id, parse_entry
@@ -83,7 +94,7 @@ async def audit(
 ) -> AuditReport:
     """Audit ``ledger``.  ``trusted`` is the key the auditor got elsewhere; without it the ledger's own first
     key is believed, and only its consistency is shown.  ``kept_checkpoint`` is a checkpoint the auditor kept
-    from an earlier visit.  ``vault`` adds step 7."""
+    from an earlier visit.  ``vault`` adds step 8."""
     findings = [Finding(index=-1, check="storage", detail=text) for text in await log.check_storage(ledger)]
     size = await log.size(ledger)
     chain = _ChainAudit(trusted, kept_checkpoint)
@@ -97,6 +108,9 @@ async def audit(
     if not chain.findings:
         await receipts.run(log, ledger, vault)
     findings += receipts.findings
+    if not chain.findings and chain.has_commitments:
+        for index, check, detail in await check_commitments(log, ledger):
+            findings.append(Finding(index=index, check=check, detail=detail))
     return AuditReport(
         ledger=ledger,
         size=chain.size,
@@ -122,6 +136,7 @@ class _ChainAudit:
         self.origin = ""
         self.tenant = ""
         self.later: list[int] = []
+        self.has_commitments = False
         self._trusted = trusted
         self._kept = kept_checkpoint
         self._previous = PREVIOUS_OF_FIRST.encode()
@@ -186,6 +201,7 @@ class _ChainAudit:
             self.origin = parse_entry(record.entry).origin
 
     def _look(self, record: Record) -> Finding | None:
+        self.has_commitments |= record.event_type in _COMMITMENTS
         try:
             parse_entry(record.entry)
             event = decode_event(record.event_type, record.payload)
@@ -293,13 +309,18 @@ class _ChainAudit:
         self.findings.append(Finding(index=index, check=check, detail=detail))
 
 
-_LOOKED_AT = frozenset(
-    {KeyCreated.TYPE, ReceiptIssued.TYPE, BatchIngested.TYPE, DatasetDerived.TYPE, RunGatesDecided.TYPE}
-)
+_COMMITMENTS = frozenset({TopicsCommitted.TYPE, ReceiptsRecalled.TYPE})
+_LOOKED_AT = _COMMITMENTS | {
+    KeyCreated.TYPE,
+    ReceiptIssued.TYPE,
+    BatchIngested.TYPE,
+    DatasetDerived.TYPE,
+    RunGatesDecided.TYPE,
+}
 
 
 class _ReceiptAudit:
-    """Steps 6 and 7."""
+    """Steps 6 and 8."""
 
     def __init__(self, chain: _ChainAudit) -> None:
         self._chain = chain

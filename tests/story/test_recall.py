@@ -8,11 +8,12 @@ import msgspec
 import pytest
 
 from domain.errors import TallystickError, UnknownError
-from domain.events import CalibrationSet, ReceiptIssued
+from domain.events import CalibrationSet, RecallDeclared, ReceiptIssued, ReceiptsRecalled, TopicsCommitted
 from ledger.audit import audit
 from ledger.completeness import CompletenessProof, Topics, verify_completeness
 from ledger.desk import Desk
 from ledger.ingest import ingest
+from ledger.ledger import Proposal
 from ledger.policy import policy_of_log
 from ledger.recall import recall
 from ledger.receipt import Predicate, parse_receipt
@@ -186,3 +187,56 @@ async def test_asking_again_commits_again_only_when_something_was_recorded(home:
         await recall(desk, "procedure", "spectra/1.0.0", "r", "test")
         await topics.prove("a", "test")
         assert desk.ledger.size == size + 3
+
+
+@pytest.mark.anyio
+async def test_an_audit_derives_commitments_and_recalls_again(home: Path) -> None:
+    async with at_desk(home) as (workplace, desk):
+        topics = Topics(desk.ledger)
+        await topics.prove("a", "test")
+        await recall(desk, "procedure", "spectra/1.0.0", "wrong scale", "test")
+        await topics.prove("a", "test")
+        report = await audit(workplace.log, desk.ledger.name)
+        assert report.findings == ()
+        lies = (
+            TopicsCommitted(size=desk.ledger.size, topic_count=3, root_sha256="0" * 64),
+            ReceiptsRecalled(
+                recall_id="recall-invented",
+                recall_index=2,
+                part=0,
+                is_last=True,
+                receipt_count=0,
+                receipts=(),
+            ),
+        )
+        recorded = [
+            (await desk.ledger.record(Proposal(event=lie, actor="liar", subject="topics")))[0].index
+            for lie in lies
+        ]
+        report = await audit(workplace.log, desk.ledger.name)
+        assert [(finding.index, finding.check) for finding in report.findings] == [
+            (recorded[0], "topics"),
+            (recorded[1], "recall"),
+        ]
+
+
+@pytest.mark.anyio
+async def test_an_audit_finds_a_recall_that_spares_a_receipt(home: Path) -> None:
+    async with at_desk(home) as (workplace, desk):
+        declared = RecallDeclared(
+            recall_id="recall-partial", kind="procedure", target="spectra/1.0.0", reason="wrong scale"
+        )
+        await desk.ledger.record(Proposal(event=declared, actor="liar", subject="recall/recall-partial"))
+        spared = ReceiptsRecalled(
+            recall_id="recall-partial",
+            recall_index=desk.ledger.size - 1,
+            part=0,
+            is_last=True,
+            receipt_count=0,
+            receipts=(),
+        )
+        index = (
+            await desk.ledger.record(Proposal(event=spared, actor="liar", subject="recall/recall-partial"))
+        )[0].index
+        report = await audit(workplace.log, desk.ledger.name)
+        assert [(finding.index, finding.check) for finding in report.findings] == [(index, "recall")]
