@@ -9,21 +9,23 @@ import msgspec
 
 from domain.canonical import JSON_ERRORS, canonical_json
 from domain.errors import MalformedError, UnknownError
-from domain.events import Event, ReceiptIssued, TenantCheckpointed
+from domain.events import Event, ReceiptIssued, StatementAdded, TenantCheckpointed
 
 _TYPES: dict[str, type] = {kind.TYPE: kind for kind in get_args(Event)}
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     name: msgspec.json.Decoder(kind)
     for name, kind in _TYPES.items()
-    if kind not in (ReceiptIssued, TenantCheckpointed)
+    if kind not in (ReceiptIssued, TenantCheckpointed, StatementAdded)
 }
 
 EVENT_TYPES: frozenset[str] = frozenset(_TYPES)
 
 
 def encode_event(event: Event) -> bytes:
-    """The body bytes of ``event``: canonical JSON, or the signed thing itself where the event is about one."""
+    """The body bytes of ``event``: canonical JSON, or the very thing that the event says was recorded."""
     match event:
+        case StatementAdded():
+            return event.statement
         case ReceiptIssued():
             return event.envelope
         case TenantCheckpointed():
@@ -38,6 +40,8 @@ def decode_event(event_type: str, payload: bytes) -> Event:
         return ReceiptIssued(envelope=payload)
     if event_type == TenantCheckpointed.TYPE:
         return TenantCheckpointed(note=payload)
+    if event_type == StatementAdded.TYPE:
+        return StatementAdded(statement=payload)
     decoder = _DECODERS.get(event_type)
     if decoder is None:
         raise UnknownError(

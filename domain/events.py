@@ -407,6 +407,17 @@ class TenantCheckpointed(Struct, frozen=True, kw_only=True, omit_defaults=True):
     note: bytes
 
 
+class StatementAdded(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Somebody's bytes were put on record, whatever they are; the subject is ``statement/<media type>``.
+
+    The body *is* the statement, so that the entry commits to exactly the bytes that came.  They stand in the
+    ledger, readable, for as long as it does: personal data belongs in a batch, never here.
+    """
+
+    TYPE: ClassVar[str] = "statement.added.v1"
+    statement: bytes
+
+
 Event: TypeAlias = (
     LedgerOpened
     | KeyCreated
@@ -430,6 +441,7 @@ Event: TypeAlias = (
     | ReceiptsRecalled
     | TopicsCommitted
     | TenantCheckpointed
+    | StatementAdded
 )
 
 

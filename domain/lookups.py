@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from domain.events import (
     BatchIngested,
     BatchQuarantined,
@@ -11,6 +13,7 @@ from domain.events import (
     ReceiptsRecalled,
     RunGatesDecided,
     RunStarted,
+    StatementAdded,
 )
 
 
@@ -32,6 +35,8 @@ def unique_key(event: Event) -> str:
             return recall_name(event.kind, event.target)
         case ReceiptsRecalled():
             return f"recalled/{event.recall_id}/{event.part}"
+        case StatementAdded():
+            return statement_name(event.statement)
         case _:
             return ""
 
@@ -44,6 +49,11 @@ def batch_name(batch_id: str) -> str:
 def recall_name(kind: str, target: str) -> str:
     """Lookup name of a recall by what it withdraws."""
     return f"recall/{kind}/{target}"
+
+
+def statement_name(statement: bytes) -> str:
+    """Lookup name of a statement: the same bytes are the same statement."""
+    return f"statement/{hashlib.sha256(statement).hexdigest()}"
 
 
 def receipt_name(receipt_id: str) -> str:
