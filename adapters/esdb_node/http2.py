@@ -1,9 +1,9 @@
 """The server side of HTTP/2 (RFC 9113) as far as gRPC uses it: one connection, many calls.
 
 Why not ``grpc.aio``: it hands every message to the event loop on its own, about 40 µs each, which caps one
-process near 25,000 messages a second.  gRPC messages may share DATA frames, so here a page of events leaves
-in one write; and a call costs one object instead of a task.  ``docs/adr/esdb-node-transport.md`` has the
-measurements.
+process near 20,000 messages a second.  gRPC messages may share DATA frames, so here a page of events leaves
+in one write; and a call costs one object instead of a task.  Measurements and drawbacks are in
+``docs/adr/0006-the-development-node-brings-its-own-http2.md``.
 
 Order of things: bytes come in → frames → header block or DATA → :class:`~adapters.esdb_node.call.Call` →
 method.  Out: DATA within the windows of stream and connection, the rest waits in the call until a
