@@ -3,17 +3,23 @@
 1. The store's own integrity check.
 2. Every record: its entry parses, names this ledger, its index and its type, commits to its body, and is
    chained to the one before; its event id is the one that belongs to its entry.
-3. Every seal: signed by a key the ledger says was in force, over exactly this size and this root.
+3. Every change of keys: vouched for by the keys before it (``ledger.key_statement``).  Every seal: signed by
+   the keys that ruled at its index, over exactly this size and this root.
 4. The last record is sealed: nothing was appended outside an atomic append.
 5. A checkpoint that was kept elsewhere is the beginning of this ledger (truncation and forks are invisible
    from inside).
-6. Every receipt: its signature, and its statement rebuilt byte for byte from the events it names.
+6. Every receipt: signed by the keys that ruled at its index, and its statement rebuilt byte for byte from the
+   events it names.
 7. What the ledger says about itself: topic commitments and recall sets (``ledger.audit_commitments``).
 8. Every object that the events name: present in the vault, with its digest.  Missing and shredded are told
    apart from changed.
 
 Steps 2 to 5 stop at the first finding, because what follows a broken link proves nothing; steps 6 to 8
 collect.
+
+What was signed with a key that was later declared compromised, at an index from which it is not believed, is
+a warning and not a finding: the ledger is whole, a later seal by another key vouches for its entries, and a
+receipt that nothing else has signed is not to be believed.
 """
 
 from __future__ import annotations
@@ -30,24 +36,26 @@ from domain.event_codec import decode_event
 from domain.events import (
     BatchIngested,
     DatasetDerived,
-    KeyCreated,
     ReceiptIssued,
     ReceiptsRecalled,
     Recorded,
     RunGatesDecided,
     TopicsCommitted,
 )
+from domain.key_history import KEY_EVENT_TYPES, KeyEvent, KeyHistory, Standing
 from ledger.audit_commitments import check_commitments
 from ledger.checkpoint import open_checkpoint
-from ledger.dsse import parse_envelope, verify_envelope
+from ledger.dsse import Envelope, parse_envelope, verify_envelope
 from ledger.entry import ENTRY_BYTES_MAX, FORMAT, PREVIOUS_OF_FIRST, event_id, parse_entry
 from ledger.errors import CorruptObjectError, UnknownObjectError
+from ledger.key_statement import check_key_event, verifier_key
 from ledger.merkle import Frontier
-from ledger.notes import VerifierKey, parse_verifier_key
+from ledger.notes import VerifierKey, key_hint
 from ledger.ports import EventLog, Record, Vault
 from ledger.receipt import build_statement, parse_receipt, receipt_id_of
 from ledger.recorded import record_at, recorded_of
 from ledger.run_facts import ReadAt, gather_facts
+from ledger.sealing_keys import InvalidSignerError, all_keys, check_ruled, open_seal
 from ledger.statement import PAYLOAD_TYPE
 
 READ_BATCH = 4_096
@@ -66,7 +74,8 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 
 class AuditReport(Struct, frozen=True, kw_only=True):
-    """What an audit looked at and what it found; an empty ``findings`` is the good answer."""
+    """What an audit looked at and what it found; an empty ``findings`` is the good answer.  ``warnings`` name
+    what fits together and is still not to be believed."""
 
     ledger: str
     size: int
@@ -76,6 +85,7 @@ class AuditReport(Struct, frozen=True, kw_only=True):
     object_count: int
     byte_count: int
     findings: tuple[Finding, ...]
+    warnings: tuple[Finding, ...] = ()
 
     @property
     def is_clean(self) -> bool:
@@ -92,8 +102,9 @@ async def audit(
     kept_checkpoint: bytes = b"",
     progress: Callable[[int, int], None] = lambda done, size: None,
 ) -> AuditReport:
-    """Audit ``ledger``.  ``trusted`` is the key the auditor got elsewhere; without it the ledger's own first
-    key is believed, and only its consistency is shown.  ``kept_checkpoint`` is a checkpoint the auditor kept
+    """Audit ``ledger``.  ``trusted`` is a key the auditor got elsewhere, of whatever age: the others follow
+    from it by signed succession, or it sealed them.  Without it the ledger's own first key is believed, and
+    only its consistency is shown.  ``kept_checkpoint`` is a checkpoint the auditor kept
     from an earlier visit.  ``vault`` adds step 8."""
     findings = [Finding(index=-1, check="storage", detail=text) for text in await log.check_storage(ledger)]
     size = await log.size(ledger)
@@ -111,6 +122,7 @@ async def audit(
     if not chain.findings and chain.has_commitments:
         for index, check, detail in await check_commitments(log, ledger):
             findings.append(Finding(index=index, check=check, detail=detail))
+    warnings = [*chain.key_warnings(), *receipts.warnings]
     return AuditReport(
         ledger=ledger,
         size=chain.size,
@@ -120,6 +132,7 @@ async def audit(
         object_count=receipts.object_count,
         byte_count=chain.byte_count,
         findings=tuple(findings[:FINDINGS_MAX]),
+        warnings=tuple(warnings[:FINDINGS_MAX]),
     )
 
 
@@ -132,7 +145,7 @@ class _ChainAudit:
         self.size = 0
         self.seal_count = 0
         self.byte_count = 0
-        self.keys: list[VerifierKey] = []
+        self.keys = KeyHistory()
         self.origin = ""
         self.tenant = ""
         self.later: list[int] = []
@@ -193,8 +206,26 @@ class _ChainAudit:
                 "seal",
                 "the last entry is not sealed: something was appended outside the ledger's writer",
             )
+        if self._trusted is not None and self._trusted not in all_keys(self.keys):
+            self._find(
+                self.keys.indices[0] if self.keys.indices else -1,
+                "seal",
+                f"no key of this ledger is the one you trust, {key_hint(self._trusted)}",
+            )
         if self._kept:
             self._check_kept(None)
+
+    def key_warnings(self) -> list[Finding]:
+        """Which keys were declared compromised; from there on only later seals vouch for the entries."""
+        return [
+            Finding(
+                index=span.believed_until_index,
+                check="key",
+                detail=f"{key_hint(verifier_key(span.verifier_key))} is not believed from here on",
+            )
+            for span in self.keys.spans
+            if span.believed_until_index is not None
+        ]
 
     def _take_first(self, record: Record) -> None:
         with contextlib.suppress(TallystickError):  # the loop will say what is wrong with it
@@ -205,12 +236,13 @@ class _ChainAudit:
         try:
             parse_entry(record.entry)
             event = decode_event(record.event_type, record.payload)
-            if isinstance(event, KeyCreated):
-                self.keys.append(parse_verifier_key(event.verifier_key))
+            if isinstance(event, KeyEvent):
+                self.keys = check_key_event(self.keys, self.origin, record.index, event)
             else:
                 self.later.append(record.index)
         except TallystickError as error:
-            return Finding(index=record.index, check="body", detail=str(error))
+            check = "key" if record.event_type in KEY_EVENT_TYPES else "body"
+            return Finding(index=record.index, check=check, detail=str(error))
         return None
 
     def _extend(self, leaves: list[bytes], previous: bytes, size: int, byte_count: int) -> None:
@@ -227,9 +259,8 @@ class _ChainAudit:
 
     def _check_seal(self, record: Record) -> bool:
         self.seal_count += 1
-        trusted = [self._trusted] if self._trusted else self.keys
         try:
-            checkpoint = open_checkpoint(record.seal, trusted, origin=self.origin)
+            checkpoint = open_seal(record.seal, self.keys, record.index, self.origin)
         except TallystickError as error:
             self._find(record.index, "seal", str(error))
             return False
@@ -279,16 +310,14 @@ class _ChainAudit:
         if not self._kept:
             return None
         try:
-            return open_checkpoint(self._kept, [self._trusted] if self._trusted else self.keys).size
+            return open_checkpoint(self._kept, all_keys(self.keys)).size
         except TallystickError:
             return None
 
     def _check_kept(self, root: bytes | None) -> None:
         kept, self._kept = self._kept, b""
         try:
-            checkpoint = open_checkpoint(
-                kept, [self._trusted] if self._trusted else self.keys, origin=self.origin
-            )
+            checkpoint = open_checkpoint(kept, all_keys(self.keys), origin=self.origin)
         except TallystickError as error:
             self._find(-1, "kept checkpoint", str(error))
             return
@@ -310,13 +339,11 @@ class _ChainAudit:
 
 
 _COMMITMENTS = frozenset({TopicsCommitted.TYPE, ReceiptsRecalled.TYPE})
-_LOOKED_AT = _COMMITMENTS | {
-    KeyCreated.TYPE,
-    ReceiptIssued.TYPE,
-    BatchIngested.TYPE,
-    DatasetDerived.TYPE,
-    RunGatesDecided.TYPE,
-}
+_LOOKED_AT = (
+    _COMMITMENTS
+    | KEY_EVENT_TYPES
+    | {ReceiptIssued.TYPE, BatchIngested.TYPE, DatasetDerived.TYPE, RunGatesDecided.TYPE}
+)
 
 
 class _ReceiptAudit:
@@ -325,6 +352,7 @@ class _ReceiptAudit:
     def __init__(self, chain: _ChainAudit) -> None:
         self._chain = chain
         self.findings: list[Finding] = []
+        self.warnings: list[Finding] = []
         self.receipt_count = 0
         self.object_count = 0
         self._seen: set[Digest] = set()
@@ -352,7 +380,7 @@ class _ReceiptAudit:
     async def _check_receipt(self, at: ReadAt, recorded: Recorded, event: ReceiptIssued) -> None:
         try:
             envelope = parse_envelope(event.envelope)
-            verify_envelope(envelope, self._chain.keys, payload_type=PAYLOAD_TYPE)
+            self._check_signers(recorded.index, envelope)
             receipt_id, predicate = parse_receipt(event.envelope)
             if recorded.subject != f"receipt/{receipt_id}":
                 self._find(
@@ -384,6 +412,15 @@ class _ReceiptAudit:
                 "receipt",
                 f"says something else than the events it names (rebuilt as {receipt_id_of(rebuilt)})",
             )
+
+    def _check_signers(self, index: int, envelope: Envelope) -> None:
+        signers = verify_envelope(envelope, all_keys(self._chain.keys), payload_type=PAYLOAD_TYPE)
+        try:
+            check_ruled(self._chain.keys, index, signers)
+        except InvalidSignerError as error:
+            if error.standing is not Standing.COMPROMISED:
+                raise
+            self.warnings.append(Finding(index=index, check="receipt", detail=str(error)))
 
     async def _check_object(self, vault: Vault, index: int, digest: Digest) -> None:
         if digest in self._seen:
