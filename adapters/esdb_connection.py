@@ -5,8 +5,9 @@
 documented, and what is done about it here:
 
 - user name and password are not percent-decoded: decoded here, so that any password can be given;
-- ``keepAliveInterval`` sets a gRPC option that does not exist: the real one is set, 10 s by default, so that
-  a peer that went silent is noticed while a subscription waits (-1 turns it off);
+- ``keepAliveInterval`` sets a gRPC option that does not exist, and gRPC 1.71 goes by the timeout of pings,
+  not by that of keep-alive: the ones that work are set, 10 s by default, so that a peer that went silent is
+  noticed while a subscription waits (-1 turns it off);
 - certificate and key of the client are only read from ``userCertFile`` and ``userKeyFile``: both or neither,
   and missing files are named;
 - ``tlsVerifyCert=false`` is ignored: refused, because a ledger should not be written to whoever answers;
@@ -172,6 +173,7 @@ def _grpc_options(options: ConnectionOptions) -> tuple[tuple[str, str | int], ..
         found += [
             ("grpc.keepalive_time_ms", KEEP_ALIVE_MS if interval is None else interval),
             ("grpc.keepalive_timeout_ms", options.KeepAliveTimeout or KEEP_ALIVE_MS),
+            ("grpc.http2.ping_timeout_ms", options.KeepAliveTimeout or KEEP_ALIVE_MS),
             # A waiting subscription sends nothing; without this gRPC stops after two pings.
             ("grpc.http2.max_pings_without_data", 0),
         ]

@@ -109,6 +109,8 @@ class EventStoreDBLog:
         except NotFound:
             await self._refuse_deleted(ledger)
             return []
+        if start == 0 and limit > 0 and not records:
+            raise _hidden(ledger, "every entry is hidden")
         for offset, record in enumerate(records):
             if record.index != start + offset:
                 if offset == 0:
