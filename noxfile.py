@@ -91,6 +91,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """Kill and fail at every write, fsync and rename, one run each; takes long, the gate does a few of them."""
+    env = {"TALLY_FAULTS": "all"}
+    session.run(sys.executable, "-m", "pytest", "tests/faults", *session.posargs, env=env)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure: every figure is a ratio to something else measured in the same run."""
     session.run(str(SCRIPTS / "tally"), "bench", *session.posargs, external=True)
