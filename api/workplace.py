@@ -26,7 +26,7 @@ class Workplace:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.log: EventLog = _open_log(settings)
+        self.log: EventLog = open_log(settings.store)
         self.keys = FileKeyStore(settings.keys_folder)
         self.executor = PinnedExecutor()
         self.formats = SampleFileFormat()
@@ -97,7 +97,18 @@ async def open_workplace(settings: Settings) -> AsyncIterator[Workplace]:
         await workplace.close()
 
 
-def _open_log(settings: Settings) -> EventLog:
-    if "://" in settings.store:
-        raise MalformedError("unknown kind of store", field="store", expected="a path", actual=settings.store)
-    return SQLiteLog(Path(settings.store))
+def open_log(store: str) -> EventLog:
+    """The log that a setting names: a folder, or EventStoreDB.  Raises: MalformedError, InvalidError."""
+    if store.startswith(("esdb://", "esdb+discover://")):
+        # Whoever keeps ledgers in a folder does not wait for gRPC to be imported.
+        from adapters.esdb_log import EventStoreDBLog
+
+        return EventStoreDBLog(store)
+    if "://" in store:
+        raise MalformedError(
+            "unknown kind of store",
+            field="store",
+            expected="a path, esdb://… or esdb+discover://…",
+            actual=store.partition("://")[0] + "://…",
+        )
+    return SQLiteLog(Path(store))
