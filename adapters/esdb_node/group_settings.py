@@ -10,7 +10,7 @@ import msgspec
 from esdbclient.protos.Grpc import persistent_pb2
 
 from adapters.esdb_node.filters import matcher
-from adapters.esdb_node.read_service import stream_name
+from adapters.esdb_node.read_method import stream_name
 from adapters.esdb_node.record import REVISION_MAX
 from adapters.esdb_node.wire_errors import WireError, group_failed, invalid_argument
 

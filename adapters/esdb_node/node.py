@@ -19,13 +19,13 @@ from typing import Final
 
 import msgspec
 
-from adapters.esdb_node.append_service import AppendService
+from adapters.esdb_node.append_methods import AppendMethods
 from adapters.esdb_node.call import Method
 from adapters.esdb_node.credentials import DEFAULT_PASSWORD, DEFAULT_USERNAME, Credentials, admit_all
-from adapters.esdb_node.gossip_service import GossipService, ServerFeatures
-from adapters.esdb_node.group_service import GroupService
+from adapters.esdb_node.gossip_methods import GossipMethods, ServerFeatures
+from adapters.esdb_node.group_methods import GroupMethods
 from adapters.esdb_node.http2 import Connection
-from adapters.esdb_node.read_service import ReadService
+from adapters.esdb_node.read_method import ReadMethod
 from adapters.esdb_node.records_file import LOG_BYTES_MAX
 from adapters.esdb_node.store import Store
 from adapters.esdb_node.tls import make_certificate, server_context
@@ -67,7 +67,7 @@ class Node:
         #: PEM of the certificate when TLS is on; give it to clients as root certificate.
         self.certificate: bytes | None = None
         self._store: Store | None = None
-        self._groups: GroupService | None = None
+        self._groups: GroupMethods | None = None
         self._server: asyncio.Server | None = None
         self._connections: set[Connection] = set()
 
@@ -110,7 +110,7 @@ class Node:
         store = self._store = Store(options.path, options.log_bytes_max)
         try:
             await store.start()
-            groups = self._groups = GroupService(store)
+            groups = self._groups = GroupMethods(store)
             await groups.start()
             admit = Credentials(options.username, options.password).admit if options.tls else admit_all
             paths = routes(store, groups, self._address)
@@ -170,9 +170,9 @@ class Node:
         return server_context(certificate, key)
 
 
-def routes(store: Store, groups: GroupService, address: Callable[[], tuple[str, int]]) -> dict[str, Method]:
+def routes(store: Store, groups: GroupMethods, address: Callable[[], tuple[str, int]]) -> dict[str, Method]:
     """Every method the node has, by path."""
-    reads, appends, gossip = ReadService(store), AppendService(store), GossipService(store, address)
+    reads, appends, gossip = ReadMethod(store), AppendMethods(store), GossipMethods(store, address)
     paths: dict[str, Method] = {}
     features = ServerFeatures(paths)
     streams = "/event_store.client.streams.Streams"

@@ -20,7 +20,7 @@ from esdbclient.exceptions import (
 from esdbclient.protos.Grpc import shared_pb2, streams_pb2
 from esdbclient.protos.Grpc.streams_pb2_grpc import StreamsStub
 
-from adapters.esdb_node.append_service import APPEND_BYTES_MAX
+from adapters.esdb_node.append_methods import APPEND_BYTES_MAX
 from tests.adapters.esdb_node.events import ANY, EXISTS, NO_STREAM, event, events, ids, name
 
 REVISION_MAX = 2**63 - 1

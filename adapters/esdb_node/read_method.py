@@ -30,7 +30,7 @@ Options = streams_pb2.ReadReq.Options
 _CAUGHT_UP: Final = frame(streams_pb2.ReadResp(caught_up=streams_pb2.ReadResp.CaughtUp()).SerializeToString())
 
 
-class ReadService:
+class ReadMethod:
     """The method ``Read``."""
 
     def __init__(self, store: Store) -> None:

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError, Message
 from adapters.esdb_node import record
 from adapters.esdb_node.call import Call, Collected, Receiver, frame
 from adapters.esdb_node.flush import Flush
-from adapters.esdb_node.read_service import stream_name
+from adapters.esdb_node.read_method import stream_name
 from adapters.esdb_node.record import field, varint
 from adapters.esdb_node.store import Store
 from adapters.esdb_node.streams import (
@@ -51,7 +51,7 @@ M = TypeVar("M", bound=Message)
 ProposedMessage = streams_pb2.AppendReq.ProposedMessage | streams_pb2.BatchAppendReq.ProposedMessage
 
 
-class AppendService:
+class AppendMethods:
     """The writing methods of ``Streams``."""
 
     def __init__(self, store: Store) -> None:

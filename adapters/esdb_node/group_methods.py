@@ -17,7 +17,7 @@ from esdbclient.protos.Grpc import persistent_pb2, shared_pb2
 from google.protobuf.message import DecodeError
 
 from adapters.esdb_node import record
-from adapters.esdb_node.append_service import only
+from adapters.esdb_node.append_methods import only
 from adapters.esdb_node.call import Call, Collected, CollectedTask, Conversation, Receiver, frame
 from adapters.esdb_node.consumers import Consumer
 from adapters.esdb_node.group import Group
@@ -29,7 +29,7 @@ from adapters.esdb_node.group_settings import (
     updated_key,
     updated_settings,
 )
-from adapters.esdb_node.read_service import stream_name
+from adapters.esdb_node.read_method import stream_name
 from adapters.esdb_node.record import JSON, canonical_id
 from adapters.esdb_node.store import Store
 from adapters.esdb_node.streams import ANY, Appended, Proposed
@@ -57,7 +57,7 @@ class _Config(msgspec.Struct, frozen=True, kw_only=True):
     entries: tuple[GroupSettings, ...] = ()
 
 
-class GroupService:
+class GroupMethods:
     """The persistent subscriptions of a node."""
 
     def __init__(self, store: Store) -> None:

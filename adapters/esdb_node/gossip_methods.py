@@ -27,7 +27,7 @@ _FEATURES: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
 }
 
 
-class GossipService:
+class GossipMethods:
     """``Gossip.Read`` for clients and for cluster members; the node is the only member and leads.
 
     ``address`` is asked for with each call, since the port is known only once the node listens.
