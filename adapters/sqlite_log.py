@@ -33,23 +33,23 @@ POLL_SECONDS = 0.1
 READ_LIMIT_MAX = 10_000
 _SUFFIX = ".sqlite"
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS store (
-    one INTEGER PRIMARY KEY CHECK (one = 1), ledger TEXT NOT NULL, schema_version INTEGER NOT NULL
-);
-CREATE TABLE IF NOT EXISTS records (
-    ledger_index INTEGER PRIMARY KEY,
-    event_id BLOB NOT NULL UNIQUE CHECK (length(event_id) = 16),
-    event_type TEXT NOT NULL,
-    entry BLOB NOT NULL,
-    payload BLOB NOT NULL,
-    seal BLOB NOT NULL
-) STRICT;
-CREATE TRIGGER IF NOT EXISTS records_are_never_updated BEFORE UPDATE ON records
-    BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: records are never updated'); END;
-CREATE TRIGGER IF NOT EXISTS records_are_never_deleted BEFORE DELETE ON records
-    BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: records are never deleted'); END;
-"""
+_SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS store (
+        one INTEGER PRIMARY KEY CHECK (one = 1), ledger TEXT NOT NULL, schema_version INTEGER NOT NULL
+    )""",
+    """CREATE TABLE IF NOT EXISTS records (
+        ledger_index INTEGER PRIMARY KEY,
+        event_id BLOB NOT NULL UNIQUE CHECK (length(event_id) = 16),
+        event_type TEXT NOT NULL,
+        entry BLOB NOT NULL,
+        payload BLOB NOT NULL,
+        seal BLOB NOT NULL
+    ) STRICT""",
+    """CREATE TRIGGER IF NOT EXISTS records_are_never_updated BEFORE UPDATE ON records
+        BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: records are never updated'); END""",
+    """CREATE TRIGGER IF NOT EXISTS records_are_never_deleted BEFORE DELETE ON records
+        BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: records are never deleted'); END""",
+)
 _COLUMNS = "ledger_index, event_id, event_type, entry, payload, seal"
 _INSERT = f"INSERT INTO records ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
 
@@ -224,8 +224,12 @@ class _LedgerFile:
         db.execute("PRAGMA trusted_schema=OFF")
         db.execute("PRAGMA cache_size=-65536")
         if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'records'").fetchone():
-            db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+            # One transaction: a crash leaves an empty file or a whole one, never tables without a name.
+            db.execute("BEGIN IMMEDIATE")
+            for statement in _SCHEMA:
+                db.execute(statement)
             db.execute("INSERT OR IGNORE INTO store VALUES (1, ?, ?)", (self._ledger, SCHEMA_VERSION))
+            db.execute("COMMIT")
             self._path.chmod(0o600)
         row = db.execute("SELECT ledger, schema_version FROM store").fetchone()
         if row is None or row[0] != self._ledger:
