@@ -17,6 +17,9 @@ ORIGIN = "tests.local/demo"
 TENANT = "demo"
 START_NS = 1_780_000_000_000_000_000
 
+#: Where ledgers of these tests lie when a test does not say; `tests.ledger.test_ledger` runs on every store.
+open_log: Callable[[Path], EventLog] = SQLiteLog
+
 
 def ticking_clock(start_ns: int = START_NS) -> Callable[[], int]:
     """A clock that moves one millisecond each time somebody looks."""
@@ -41,7 +44,7 @@ async def open_ledger(
     clock: Callable[[], int] | None = None,
 ) -> AsyncIterator[Ledger]:
     """Open (or create) the test tenant's ledger in ``folder``."""
-    own_log = SQLiteLog(folder / "log") if log is None else None
+    own_log = open_log(folder / "log") if log is None else None
     store = log if log is not None else own_log
     assert store is not None
     try:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from adapters.sqlite_log import SQLiteLog
+from adapters.esdb_log import EventStoreDBLog
 from domain.errors import InvalidError, LimitError, UnknownError
 from domain.events import BatchIngested, DeviceRegistered, Recorded
 from domain.state import State
@@ -18,12 +19,25 @@ from ledger.errors import LedgerConflictError
 from ledger.ledger import Proposal, ledger_name
 from ledger.merkle import leaf_hash, root_of, verify_consistency
 from ledger.policy import policy_of_log
-from ledger.ports import PAYLOAD_BYTES_MAX, Record
+from ledger.ports import PAYLOAD_BYTES_MAX, EventLog, Record
 from ledger.tlog_proof import verify_tlog_proof
+from tests.adapters.esdb_node.fixture import esdb_uri
+from tests.ledger import desk
 from tests.ledger.desk import ORIGIN, TENANT, open_ledger, ticking_clock
+from tests.ledger.names_apart import NamesApart
 from tests.ledger.signing_key import SigningKey
 
+__all__ = ["esdb_uri"]
+
 NAME = ledger_name(TENANT)
+
+
+@pytest.fixture(autouse=True, params=["SQLite", "EventStoreDB"])
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test here runs on every store."""
+    if request.param == "EventStoreDB":
+        uri = request.getfixturevalue("esdb_uri")
+        monkeypatch.setattr(desk, "open_log", lambda folder: NamesApart(EventStoreDBLog(uri), folder))
 
 
 def device(number: int) -> Proposal:
@@ -190,7 +204,7 @@ async def test_two_writers_take_turns_on_one_ledger(tmp_path: Path) -> None:
         await two.catch_up()
         assert one.size == two.size == 62
         assert one.checkpoint == two.checkpoint
-    log = SQLiteLog(tmp_path / "log")
+    log = desk.open_log(tmp_path / "log")
     assert (await audit(log, NAME)).is_clean
     await log.close()
 
@@ -206,23 +220,28 @@ async def test_two_writers_register_a_device_once(tmp_path: Path) -> None:
         assert await two.append(register_once) == ()
 
 
-class FailingLog(SQLiteLog):
+class FailingLog:
     """A real store that fails as stores do: before the write, or after it."""
 
-    fail_before = False
-    fail_after = False
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self.fail_before = False
+        self.fail_after = False
 
     async def append(self, ledger: str, expected_size: int, records: Sequence[Record]) -> None:
         if self.fail_before:
             raise OSError("no space left on device")
-        await super().append(ledger, expected_size, records)
+        await self._log.append(ledger, expected_size, records)
         if self.fail_after:
             raise OSError("connection lost")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
 
 
 @pytest.mark.anyio
 async def test_an_append_that_failed_left_nothing_and_can_be_repeated(tmp_path: Path) -> None:
-    log = FailingLog(tmp_path / "log")
+    log = FailingLog(desk.open_log(tmp_path / "log"))
     async with open_ledger(tmp_path, log=log) as ledger:
         log.fail_before = True
         with pytest.raises(OSError, match="no space"):
@@ -235,7 +254,7 @@ async def test_an_append_that_failed_left_nothing_and_can_be_repeated(tmp_path: 
 
 @pytest.mark.anyio
 async def test_an_append_that_was_stored_but_reported_lost_is_found_again(tmp_path: Path) -> None:
-    log = FailingLog(tmp_path / "log")
+    log = FailingLog(desk.open_log(tmp_path / "log"))
     async with open_ledger(tmp_path, log=log) as ledger:
         log.fail_after = True
         with pytest.raises(OSError, match="connection lost"):
