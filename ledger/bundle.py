@@ -9,6 +9,10 @@ A bundle is canonical JSON::
 
 and where it needs more, ``tallystick/bundle/v2``, with what it needs beside these::
 
+     "keys": [                 the ledger's keys have changed: its key events, in order, all of those that the
+       {"entry": base64,       proof's checkpoint covers, under that same checkpoint (ledger.key_chain)
+        "path": [base64, …],
+        "payload": base64}, …],
      "meta": {                 the proof's checkpoint is itself recorded, in a log of logs (ledger.meta_proof)
        "entry": base64,        the entry whose body is that checkpoint
        "proof": base64}        a tlog-proof v1 of that entry, under the checkpoint that witnesses cosign
@@ -27,9 +31,11 @@ from msgspec import UNSET, Struct, UnsetType
 from domain.canonical import JSON_ERRORS, canonical_json
 from domain.errors import LimitError, MalformedError
 from ledger.entry import ENTRY_BYTES_MAX
+from ledger.key_chain import KEY_CHAIN_BYTES_MAX, prove_keys
 from ledger.ledger import Ledger
 from ledger.meta_proof import MetaProof
 from ledger.ports import PAYLOAD_BYTES_MAX
+from ledger.proven_entry import ProvenEntry
 from ledger.spelling import format_base64, parse_base64
 from ledger.tlog_proof import PROOF_BYTES_MAX, format_tlog_proof
 
@@ -38,7 +44,9 @@ FORMAT_2 = "tallystick/bundle/v2"
 FILE_SUFFIX = ".tally.json"
 MEDIA_TYPE = "application/vnd.tallystick.bundle+json"
 META_BYTES_MAX = ENTRY_BYTES_MAX + PROOF_BYTES_MAX
-BUNDLE_BYTES_MAX = (ENTRY_BYTES_MAX + PAYLOAD_BYTES_MAX + PROOF_BYTES_MAX + META_BYTES_MAX) * 4 // 3 + 1_024
+BUNDLE_BYTES_MAX = (
+    ENTRY_BYTES_MAX + PAYLOAD_BYTES_MAX + PROOF_BYTES_MAX + META_BYTES_MAX + KEY_CHAIN_BYTES_MAX
+) * 4 // 3 + 1_024
 
 
 class MalformedBundleError(MalformedError):
@@ -51,12 +59,13 @@ class Bundle(Struct, frozen=True, kw_only=True):
     entry: bytes
     envelope: bytes
     proof: bytes
+    keys: tuple[ProvenEntry, ...] = ()
     meta: MetaProof | None = None
 
     @property
     def format(self) -> str:
         """The version that has room for these parts."""
-        return FORMAT if self.meta is None else FORMAT_2
+        return FORMAT if self.meta is None and not self.keys else FORMAT_2
 
 
 class _WireMeta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,6 +78,7 @@ class _Wire(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     envelope: str
     format: str
     proof: str
+    keys: tuple[ProvenEntry, ...] | UnsetType = UNSET
     meta: _WireMeta | UnsetType = UNSET
 
 
@@ -81,6 +91,7 @@ def format_bundle(bundle: Bundle) -> bytes:
             envelope=format_base64(bundle.envelope),
             format=bundle.format,
             proof=format_base64(bundle.proof),
+            keys=bundle.keys or UNSET,
             meta=UNSET
             if meta is None
             else _WireMeta(entry=format_base64(meta.entry), proof=format_base64(meta.proof)),
@@ -113,6 +124,7 @@ def parse_bundle(data: bytes) -> Bundle:
             entry=parse_base64(wire.entry, "entry"),
             envelope=parse_base64(wire.envelope, "envelope"),
             proof=parse_base64(wire.proof, "proof"),
+            keys=() if isinstance(wire.keys, UnsetType) else wire.keys,
             meta=None if isinstance(wire.meta, UnsetType) else _meta_of(wire.meta),
         )
     except MalformedError as error:
@@ -128,9 +140,10 @@ def parse_bundle(data: bytes) -> Bundle:
 async def bundle_of(ledger: Ledger, receipt_index: int) -> Bundle:
     """The bundle of a recorded receipt, proven under the newest seal."""
     record, _ = await ledger.get(receipt_index)
-    return Bundle(
-        entry=record.entry, envelope=record.payload, proof=format_tlog_proof(ledger.prove(receipt_index))
-    )
+    proof = ledger.prove(receipt_index)
+    # Nothing is awaited before the keys are proven, so they are under the same seal.
+    _, keys = await prove_keys(ledger) if len(ledger.state.keys.indices) > 1 else (b"", ())
+    return Bundle(entry=record.entry, envelope=record.payload, proof=format_tlog_proof(proof), keys=keys)
 
 
 def _meta_of(wire: _WireMeta) -> MetaProof:

@@ -5,9 +5,12 @@
 3. The entry commits to the envelope: its payload digest is the SHA-256 of the envelope's bytes.
 4. The proof's checkpoint is signed by the key (and cosigned as the policy asks), for the same ledger.  Where
    the bundle says that this checkpoint is recorded in a meta-log, it is (``ledger.meta_proof``); where the
-   policy names that meta-log, it is the meta-log's checkpoint that is cosigned as the policy asks.
+   policy names that meta-log, it is the meta-log's checkpoint that is cosigned as the policy asks.  Where the
+   bundle carries the ledger's key events, the key is any one of that history, and the checkpoint is signed
+   by the keys that rule at its last entry (``ledger.key_chain``).
 5. The proof leads from the entry's leaf hash, at the entry's own index, to the checkpoint's root.
-6. The envelope's signature is the key's, over an in-toto Statement.
+6. The envelope's signature is the key's, over an in-toto Statement; with a history of keys, it is signed by
+   those that rule at the entry's index, and none of what they sign there was disowned later.
 7. The statement is a receipt in its one spelling, of the same ledger, and the entry is filed under the
    receipt's id.
 8. What it rests on came before it: every index in it is smaller than the entry's.
@@ -19,7 +22,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -32,10 +35,13 @@ from ledger.bundle import parse_bundle
 from ledger.checkpoint import Checkpoint
 from ledger.dsse import parse_envelope, verify_envelope
 from ledger.entry import Entry, parse_entry
+from ledger.key_chain import verify_key_chain
 from ledger.merkle import leaf_hash
 from ledger.meta_proof import VerifiedMeta, verify_meta_proof
-from ledger.policy import NO_QUORUM, Policy, WitnessedCheckpoint
+from ledger.notes import Algorithm, VerifierKey
+from ledger.policy import NO_QUORUM, Policy, PolicyLog, WitnessedCheckpoint
 from ledger.receipt import Predicate, parse_receipt
+from ledger.sealing_keys import all_keys, check_ruled, keys_in_force
 from ledger.statement import PAYLOAD_TYPE, parse_statement
 from ledger.tlog_proof import parse_tlog_proof, verify_tlog_proof
 
@@ -85,11 +91,11 @@ def verify_bundle(
     entry = parse_entry(bundle.entry)
     if entry.event_type != ReceiptIssued.TYPE:
         raise _failed(2, expected=ReceiptIssued.TYPE, actual=entry.event_type)
-    logs = {log.key.name: log.key for log in policy.logs}
-    if entry.origin not in logs:
+    known = [log.key for log in policy.logs if log.key.name == entry.origin]
+    if not known:
         raise _failed(
             2,
-            expected=" or ".join(sorted(logs)),
+            expected=" or ".join(sorted({log.key.name for log in policy.logs})),
             actual=entry.origin,
             remedy="Use the public key of that ledger.",
         )
@@ -101,9 +107,13 @@ def verify_bundle(
     proof = parse_tlog_proof(bundle.proof)
     if proof.index != entry.index:
         raise _failed(5, expected=f"index {entry.index}", actual=f"index {proof.index}")
+    history = None
+    if bundle.keys:
+        checkpoint, history = verify_key_chain(bundle.keys, proof.checkpoint, known)  # 4
+        known = list(all_keys(history))
+        policy = _with_keys(policy, entry.origin, keys_in_force(history, checkpoint.size - 1))
     meta = None
     if bundle.meta is not None:
-        known = [log.key for log in policy.logs if log.key.name == entry.origin]
         meta = verify_meta_proof(
             bundle.meta, proof.checkpoint, origin=entry.origin, keys=known, policy=policy
         )  # 4
@@ -114,7 +124,9 @@ def verify_bundle(
     if own.checkpoint.origin != entry.origin:
         raise _failed(4, expected=entry.origin, actual=own.checkpoint.origin)
     envelope = parse_envelope(bundle.envelope)
-    verify_envelope(envelope, [logs[entry.origin]], payload_type=PAYLOAD_TYPE)  # 6
+    signers = verify_envelope(envelope, known, payload_type=PAYLOAD_TYPE)  # 6
+    if history is not None:
+        check_ruled(history, entry.index, signers)
     receipt_id, predicate = parse_receipt(bundle.envelope)
     if predicate.ledger != entry.origin or entry.subject != f"receipt/{receipt_id}":
         raise _failed(
@@ -144,6 +156,13 @@ def verify_bundle(
         artifacts=named,
         checked_artifacts=tuple(sorted(artifacts or ())),
     )
+
+
+def _with_keys(policy: Policy, origin: str, keys: Sequence[VerifierKey]) -> Policy:
+    """The policy, with these keys in place of the ones it knows the ledger by."""
+    others = [log for log in policy.logs if log.key.name != origin]
+    own = [PolicyLog(key=key) for key in keys if key.algorithm is Algorithm.ED25519]
+    return replace(policy, logs=(*others, *own))
 
 
 def _check_order(predicate: Predicate, entry: Entry) -> None:
