@@ -3,6 +3,8 @@
 
     python3 verify.py RECEIPT.tally.json --key VKEY [--artifact NAME=FILE ...]
     python3 verify.py PROOF.tlog-proof --key VKEY --leaf FILE
+    python3 verify.py BUNDLE.audit.json --key VKEY            receipts with everything they rest on
+    python3 verify.py COMPLETENESS.json --key VKEY            that a list of entries is complete
     python3 verify.py ... --policy FILE          instead of --key: logs, witnesses and a quorum (tlog-policy)
 
 It needs Python 3.9 or newer and the `cryptography` package, and no network, ledger or configuration.  VKEY is
@@ -586,6 +588,289 @@ def verify_bundle(data, policy, artifacts=None):
     }
 
 
+# --- Completeness ---------------------------------------------------------------------------------
+
+
+def open_proven(wire, what, origin, size, root, step):
+    """A proven entry: (parsed entry, body, leaf hash)."""
+    entry_text, path, payload_text = members(wire, what, entry=str, path=list, payload=str)
+    data, payload = unbase64(entry_text, f"{what}.entry"), unbase64(payload_text, f"{what}.payload")
+    entry = parse_entry(data)
+    demand(entry["origin"] == origin, step, f"{what} is of {entry['origin']!r}")
+    body = (len(payload), hashlib.sha256(payload).hexdigest())
+    demand((entry["payload_size"], entry["payload_digest"]) == body, step, f"{what} has another body")
+    hashes = [unhash(node, f"{what}.path") for node in path]
+    check_inclusion(entry["index"], size, leaf_hash(data), hashes, root, step)
+    return entry, payload, leaf_hash(data)
+
+
+def parse_topic(line):
+    parts = line.split("\n")
+    parse(len(parts) == 6 and parts[0] == "tallystick/topic/v1" and not parts[5], "a line of no topic")
+    parse(re.fullmatch("[0-9a-f]{64}", parts[4], re.ASCII), "a topic's chain is no hash")
+    count, last = decimal(parts[2], "the topic's count"), decimal(parts[3], "the topic's last index")
+    parse(count > 0 and parts[1], "a topic without entries or name")
+    return parts[1], count, last, bytes.fromhex(parts[4])
+
+
+def is_absent(topic, found, places, count):
+    """Whether these neighbouring lines leave no room for the topic."""
+    key, keys = topic.encode(), [name.encode() for name in found]
+    if not places:
+        return count == 0
+    if len(places) == 1:
+        first = places[0] == 0 and key < keys[0]
+        return first or (places[0] == count - 1 and keys[0] < key)
+    return len(places) == 2 and places[1] == places[0] + 1 and keys[0] < key < keys[1]
+
+
+def verify_completeness(data, policy):
+    wire = parse_json(data[:-1] if data.endswith(b"\n") else data, "the proof")
+    note, commitment, entries, version, lines, topic = members(
+        wire, "the proof", checkpoint=str, commitment=dict, entries=list, format=str, lines=list, topic=str
+    )
+    parse(version == "tallystick/completeness/v1", "a completeness proof of another version")
+    origin, size, root, cosigners = policy.open_checkpoint(note.encode(), "step 1")
+
+    entry, body, _ = open_proven(commitment, "commitment", origin, size, root, "step 2")
+    demand(entry["type"] == "topics.committed.v1", "step 2", f"the commitment is a {entry['type']}")
+    committed = parse_json(body, "the commitment's body")
+    root_hex, covered, count = members(
+        committed, "the commitment's body", root_sha256=str, size=int, topic_count=int
+    )
+    demand(covered == entry["index"], "step 2", f"it covers {covered} entries, not {entry['index']}")
+    parse(re.fullmatch("[0-9a-f]{64}", root_hex, re.ASCII), "the commitment's root is no hash")
+
+    places, found = [], []
+    for number, wire_line in enumerate(lines):
+        line, path, place = members(wire_line, f"lines[{number}]", line=str, path=list, place=int)
+        hashes = [unhash(node, f"lines[{number}].path") for node in path]
+        check_inclusion(place, count, leaf_hash(line.encode()), hashes, bytes.fromhex(root_hex), "step 3")
+        places.append(place)
+        found.append(parse_topic(line))
+
+    names = [name for name, *_ in found]
+    is_there = names == [topic]
+    demand(is_there or is_absent(topic, names, places, count), "step 4", "neither there nor shown absent")
+
+    opened = [
+        open_proven(part, f"entries[{number}]", origin, size, root, "step 5")
+        for number, part in enumerate(entries)
+    ]
+    indices = [one["index"] for one, _, _ in opened]
+    ascending = all(a < b for a, b in zip([-1, *indices], [*indices, entry["index"]]))
+    demand(ascending, "step 5", "the entries are not in order below the commitment")
+
+    chain = bytes(32)
+    for _, _, leaf in opened:
+        chain = sha256(b"tallystick/topic-chain/v1\x00" + chain + leaf)
+    if is_there:
+        shown = (len(opened), indices[-1] if indices else None, chain)
+        demand(shown == found[0][1:], "step 6", "the entries are not all there are")
+    else:
+        demand(not opened, "step 6", "there are entries about a topic that is not there")
+    return {
+        "topic": topic,
+        "log": origin,
+        "complete_to_size": covered,
+        "entries": [
+            {"index": one["index"], "type": one["type"], "subject": one["subject"]} for one, _, _ in opened
+        ],
+        "cosigners": cosigners,
+    }
+
+
+# --- Audit bundle ---------------------------------------------------------------------------------
+
+RECIPE = (
+    "Check out the version of Tallystick whose procedure sources the receipts name.",
+    "Open the ledger and the vault they came from (TALLY_HOME).",
+)
+
+
+class Entries:
+    """The proven entries of a bundle: bodies are read as events when somebody asks for them."""
+
+    def __init__(self, opened):
+        self.found = {entry["index"]: (entry, payload) for entry, payload, _ in opened}
+        self.named = set()
+
+    def event(self, index, *types):
+        demand(index in self.found, "step 5", f"entry {index} is named and not in the bundle")
+        entry, payload = self.found[index]
+        demand(entry["type"] in types, "step 5", f"entry {index} is a {entry['type']}, not a {types[0]}")
+        self.named.add(index)
+        return parse_json(payload, f"the body of entry {index}")
+
+
+def expected_predicate(entries, tenant, origin, run):
+    """What a receipt about this run must say, from the events alone; and the decision."""
+    started = entries.event(run["started_index"], "run.started.v1")
+    decided = entries.event(run["decided_index"], "run.gates_decided.v1")
+    source = entries.event(started["source_index"], "device.registered.v1", "connection.registered.v1")
+    contract = entries.event(started["contract_index"], "contract.published.v1")
+    deployed = entries.event(started["deployment_index"], "procedure.deployed.v1")
+    batches, datasets = [], []
+    for used in started["datasets"]:
+        batch = entries.event(used["batch_index"], "batch.ingested.v1")
+        named = ("batch_id", "digest", "kind", "byte_count", "received_at_ns", "is_encrypted")
+        batches.append({"index": used["batch_index"], **{name: batch[name] for name in named}})
+        dataset = entries.event(used["index"], "dataset.derived.v1")
+        part = {name: dataset[name] for name in ("digest", "parser")}
+        datasets.append({"index": used["index"], "batch_index": used["batch_index"], **part})
+    configuration = calibration = None
+    if (at := started.get("configuration_index")) is not None:
+        event = entries.event(at, "device.configured.v1")
+        configuration = {"index": at, **{name: event[name] for name in ("firmware", "configuration")}}
+    if (at := started.get("calibration_index")) is not None:
+        calibration = {"index": at, "calibration": entries.event(at, "calibration.set.v1")}
+    is_device = "device_id" in source
+    outcome = {gate["gate_id"]: gate["outcome"] for gate in decided["gates"]}
+    predicate = {
+        "tenant": tenant,
+        "ledger": origin,
+        "run": {
+            "run_id": started["run_id"],
+            "started_index": run["started_index"],
+            "started_at_ns": entries.found[run["started_index"]][0]["recorded_at_ns"],
+            "decided_index": run["decided_index"],
+        },
+        "source": {
+            "index": started["source_index"],
+            "source_id": source["device_id" if is_device else "connection_id"],
+            "kind": "device" if is_device else "connection",
+            **{name: source.get(name, "") for name in ("provider", "manufacturer", "model", "serial_number")},
+        },
+        "batches": batches,
+        "datasets": datasets,
+        "configuration": configuration,
+        "calibration": calibration,
+        "contract": {
+            "index": started["contract_index"],
+            "contract_id": contract["contract"]["contract_id"],
+            "version": contract["contract"]["version"],
+            "digest": contract["digest"],
+        },
+        "procedure": {
+            "index": started["deployment_index"],
+            "name": deployed["procedure"],
+            **{name: deployed[name] for name in ("version", "source_digest", "options")},
+            "channels": deployed.get("channels", []),
+        },
+        **{name: decided[name] for name in ("environment", "windows", "window_scores", "gates")},
+        "abstentions": [gate for gate, said in outcome.items() if said == "abstain"],
+        "failures": [gate for gate, said in outcome.items() if said == "fail"],
+        "failure": decided.get("failure", ""),
+        "verdict": decided["verdict"],
+        "is_presentable": decided["is_presentable"],
+        "supersedes": started.get("supersedes", ""),
+    }
+    return predicate, decided
+
+
+def expected_subject(artifact):
+    annotations = {
+        "byte_count": str(artifact["byte_count"]),
+        "is_encrypted": "true" if artifact.get("is_encrypted") else "false",
+    }
+    if artifact.get("quantised_digest") is not None:
+        annotations["quantised_digest"] = artifact["quantised_digest"]
+    return {
+        "annotations": annotations,
+        "digest": {"sha256": artifact["digest"].removeprefix("sha256:")},
+        "mediaType": artifact["media_type"],
+        "name": artifact["name"],
+    }
+
+
+def verify_audit_bundle(data, policy):
+    wire = parse_json(data[:-1] if data.endswith(b"\n") else data, "the bundle")  # 1
+    note, parts, version, objects, stated, receipts, recipe = members(
+        wire,
+        "the bundle",
+        checkpoint=str,
+        entries=list,
+        format=str,
+        objects=dict,
+        policy=str,
+        receipts=list,
+        recipe=list,
+    )
+    parse(version == "tallystick/audit-bundle/v1", "an audit bundle of another version")
+    known = {(key.name, key.id) for key in [*policy.logs, *policy.witnesses.values()]}
+    for name, key_id, _ in parse_note(note.encode())[1]:
+        demand((name, key_id) in known, "step 1", f"the checkpoint is signed by {name!r}, which is not known")
+    origin, size, root, cosigners = policy.open_checkpoint(note.encode(), "step 2")  # 2
+    opened = [
+        open_proven(part, f"entries[{number}]", origin, size, root, "step 3")
+        for number, part in enumerate(parts)
+    ]  # 3
+    indices = [entry["index"] for entry, _, _ in opened]
+    demand(indices == sorted(set(indices)), "step 3", "entries are not ascending, each once")
+    entries, digests, ids = Entries(opened), set(), []
+    keys = [key for key in policy.logs if key.name == origin]
+    tenant = entries.event(0, "ledger.opened.v1").get("tenant")
+    demand(receipts, "step 4", "there is no receipt in it")
+    for index in receipts:
+        demand(index in entries.found, "step 4", f"receipt {index} is not in the bundle")
+        entry, envelope = entries.found[index]
+        demand(entry["type"] == "receipt.issued.v1", "step 4", f"entry {index} is a {entry['type']}")
+        entries.named.add(index)
+        payload = verify_any(envelope, keys, "step 4")  # 4
+        receipt_id = "r" + hashlib.sha256(payload).hexdigest()[:24]
+        demand(entry["subject"] == f"receipt/{receipt_id}", "step 5", f"it is filed as {entry['subject']!r}")
+        statement = parse_json(payload, "the statement")
+        try:  # 5
+            run = statement["predicate"]["run"]
+            predicate, decided = expected_predicate(entries, tenant, origin, run)
+            expected = {
+                "_type": "https://in-toto.io/Statement/v1",
+                "predicate": predicate,
+                "predicateType": "urn:tallystick:receipt:v1",
+                "subject": [expected_subject(artifact) for artifact in decided["artifacts"]],
+            }
+        except (KeyError, TypeError, AttributeError) as error:
+            raise Malformed(f"an event or the receipt lacks a member: {error}") from None
+        demand(statement == expected, "step 5", f"receipt {receipt_id} says something else than its events")
+        check_predicate(statement["predicate"], entry)
+        ids.append(receipt_id)
+        digests |= {batch["digest"] for batch in predicate["batches"]}
+        digests |= {artifact["digest"] for artifact in decided["artifacts"]}
+        for dataset in predicate["datasets"]:
+            digests.add(entries.event(dataset["index"], "dataset.derived.v1")["object_digest"])
+    for index, (entry, _) in entries.found.items():  # 6
+        may_stay = index in entries.named or index < 2 or entry["type"].startswith("key.")
+        demand(may_stay, "step 6", f"no receipt names entry {index}")
+    policies = [f"log {key.vkey}\nquorum none\n" for key in keys]
+    demand(stated in policies, "step 7", "the policy is not that of the ledger's key")  # 7
+    lines = [*RECIPE, *(f"tally replay {receipt_id}" for receipt_id in ids)]
+    demand(recipe == lines, "step 7", "the recipe is not the one for these receipts")
+    for name, content in objects.items():  # 8
+        demand(name in digests, "step 8", f"nothing names the object {name}")
+        parse(isinstance(content, str), "an object is no text")
+        actual = "sha256:" + hashlib.sha256(unbase64(content, name)).hexdigest()
+        demand(actual == name, "step 8", f"the object {name} is {actual}")
+    return {
+        "log": origin,
+        "size": size,
+        "receipts": ids,
+        "entries": len(opened),
+        "objects": len(objects),
+        "cosigners": cosigners,
+    }
+
+
+def verify_any(envelope, keys, step):
+    """The payload of an envelope that one of the ledger's keys has signed."""
+    demand(keys, step, "no key of the ledger is known")
+    for key in keys[:-1]:
+        try:
+            return verify_envelope(envelope, key, "application/vnd.in-toto+json", step)
+        except Refused:
+            continue
+    return verify_envelope(envelope, keys[-1], "application/vnd.in-toto+json", step)
+
+
 # --- Command line ---------------------------------------------------------------------------------
 
 
@@ -610,6 +895,10 @@ def main(arguments=None):
         if data.startswith(b"c2sp.org/tlog-proof@"):
             parse(asked.leaf is not None, "a proof is verified with --leaf FILE")
             found = verify_proof(data, asked.leaf.read_bytes(), policy)
+        elif b'"format":"tallystick/audit-bundle/' in data:
+            found = verify_audit_bundle(data, policy)
+        elif b'"format":"tallystick/completeness/' in data:
+            found = verify_completeness(data, policy)
         else:
             pairs = [pair.partition("=") for pair in asked.artifact]
             parse(all(separator for _, separator, _ in pairs), "write --artifact NAME=FILE")
