@@ -1,4 +1,4 @@
-"""Audit bundles and completeness proofs: the verifier that shares no code with the product judges them as it does."""
+"""Audit bundles and completeness proofs: the verifier without our code judges them as the product does."""
 
 from __future__ import annotations
 
