@@ -5,14 +5,15 @@ key events that the checkpoint covers, in order.  Verifying them with keys that 
 
 1. Every entry parses, is of the checkpoint's ledger, commits to its body, and is in the checkpoint's tree.
 2. Together they are a history of keys: the first entry creates the first key, and each change is vouched for
-   by the keys before it and names the change before it, so that none is left out between
-   (``ledger.key_statement``).
+   by the keys before it and names the change before it (``ledger.key_statement``).
 3. One of the trusted keys is in it.  A younger key follows from it by signed succession, an older one was
    sealed with it.
-4. The checkpoint is signed by the keys that rule at its last entry (``ledger.sealing_keys``).
+4. The checkpoint is signed by the keys that rule at its last entry, and its extension line names the last
+   change, so that none is left out (``ledger.sealing_keys``).
 
-What it cannot show is that nothing follows: somebody who holds a key that was declared compromised later can
-leave that declaration out, with everything after it.  Trust the newest key you have heard of.
+What it cannot show is what came after the checkpoint: somebody who holds a key that was declared compromised
+later can show an older checkpoint, or one that he signed himself.  Trust the newest key you have heard of,
+and no other.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ from ledger.ports import (
     SigningKeys,
 )
 from ledger.recorded import record_at, recorded_of
-from ledger.sealing_keys import open_seal, ruling_keys
+from ledger.sealing_keys import key_extensions, open_seal, ruling_keys
 from ledger.tiles import Tile, prove_consistency, prove_inclusion
 from ledger.tlog_proof import TlogProof
 
@@ -474,7 +474,10 @@ class _Draft:
     def sealed(self, signers: Sequence[Signer]) -> list[Record]:
         """The records with the seal on the last."""
         checkpoint = Checkpoint(
-            origin=self._ledger.origin, size=self.frontier.size, root=self.frontier.root()
+            origin=self._ledger.origin,
+            size=self.frontier.size,
+            root=self.frontier.root(),
+            extensions=key_extensions(self.state.keys),
         )
         last = self.records[-1]
         sealed = Record(

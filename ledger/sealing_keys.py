@@ -2,6 +2,14 @@
 
 A signature counts when its key is in force for the entry's index (``domain.key_history``).  The keys that
 rule there must all have signed; older keys in force may have signed beside them.
+
+From the first change of keys on, a seal says which key events it covers, in one extension line of its
+checkpoint::
+
+    keys <digest of the last key event's body>
+
+Key events are chained by these digests, so nobody who hands on a seal with its key events can leave any of
+them out: not the declaration that a key is compromised, and not all of them.
 """
 
 from __future__ import annotations
@@ -10,9 +18,11 @@ from collections.abc import Collection
 
 from domain.errors import InvalidError
 from domain.key_history import KeyHistory, Standing
-from ledger.checkpoint import Checkpoint, checkpoint_of
+from ledger.checkpoint import Checkpoint, InvalidCheckpointError, checkpoint_of
 from ledger.key_statement import verifier_key
 from ledger.notes import VerifierKey, format_verifier_key, key_hint, open_note
+
+KEYS_LINE = "keys"
 
 
 class InvalidSignerError(InvalidError):
@@ -65,12 +75,29 @@ def check_ruled(history: KeyHistory, index: int, signers: Collection[VerifierKey
     )
 
 
+def key_extensions(history: KeyHistory) -> tuple[str, ...]:
+    """The extension lines of a checkpoint over a ledger with these keys: none until they change."""
+    return (f"{KEYS_LINE} {history.head}",) if len(history.indices) > 1 else ()
+
+
+def names_keys(checkpoint: Checkpoint) -> bool:
+    """Whether the checkpoint covers a change of keys, so that it is judged with the key events at hand."""
+    return any(line.startswith(f"{KEYS_LINE} ") for line in checkpoint.extensions)
+
+
 def open_seal(note: bytes, history: KeyHistory, index: int, origin: str) -> Checkpoint:
-    """Read the seal at ``index`` and verify it with the keys in force there.
+    """Read the seal at ``index`` and verify it with the keys in force there; ``history`` is what it covers.
 
     Raises: MalformedError, InvalidNoteError, InvalidCheckpointError, InvalidSignerError.
     """
     opened = open_note(note, all_keys(history))
     checkpoint = checkpoint_of(opened, origin=origin)
     check_ruled(history, index, [line.key for line in opened.verified])
+    if checkpoint.extensions != key_extensions(history):
+        raise InvalidCheckpointError(
+            "covers other key events than these",
+            field=f"[{index}]",
+            expected=", ".join(key_extensions(history)) or "no extension line",
+            actual=", ".join(checkpoint.extensions)[:400],
+        )
     return checkpoint

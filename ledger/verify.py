@@ -7,7 +7,8 @@
    the bundle says that this checkpoint is recorded in a meta-log, it is (``ledger.meta_proof``); where the
    policy names that meta-log, it is the meta-log's checkpoint that is cosigned as the policy asks.  Where the
    bundle carries the ledger's key events, the key is any one of that history, and the checkpoint is signed
-   by the keys that rule at its last entry (``ledger.key_chain``).
+   by the keys that rule at its last entry (``ledger.key_chain``).  A checkpoint that covers a change of keys
+   comes with them.
 5. The proof leads from the entry's leaf hash, at the entry's own index, to the checkpoint's root.
 6. The envelope's signature is the key's, over an in-toto Statement; with a history of keys, it is signed by
    those that rule at the entry's index, and none of what they sign there was disowned later.
@@ -32,16 +33,16 @@ from domain.errors import InvalidError
 from domain.events import ReceiptIssued
 from domain.outcomes import Outcome, worst
 from ledger.bundle import parse_bundle
-from ledger.checkpoint import Checkpoint
+from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.dsse import parse_envelope, verify_envelope
 from ledger.entry import Entry, parse_entry
 from ledger.key_chain import verify_key_chain
 from ledger.merkle import leaf_hash
 from ledger.meta_proof import VerifiedMeta, verify_meta_proof
-from ledger.notes import Algorithm, VerifierKey
+from ledger.notes import Algorithm, VerifierKey, parse_note
 from ledger.policy import NO_QUORUM, Policy, PolicyLog, WitnessedCheckpoint
 from ledger.receipt import Predicate, parse_receipt
-from ledger.sealing_keys import all_keys, check_ruled, keys_in_force
+from ledger.sealing_keys import all_keys, check_ruled, keys_in_force, names_keys
 from ledger.statement import PAYLOAD_TYPE, parse_statement
 from ledger.tlog_proof import parse_tlog_proof, verify_tlog_proof
 
@@ -108,6 +109,8 @@ def verify_bundle(
     if proof.index != entry.index:
         raise _failed(5, expected=f"index {entry.index}", actual=f"index {proof.index}")
     history = None
+    if names_keys(parse_checkpoint(parse_note(proof.checkpoint).text)) and not bundle.keys:
+        raise _failed(4, expected="the key events that the checkpoint names", actual="none in the bundle")
     if bundle.keys:
         checkpoint, history = verify_key_chain(bundle.keys, proof.checkpoint, known)  # 4
         known = list(all_keys(history))
