@@ -188,6 +188,13 @@ def told(plan: list[tuple[str, int, int, int]]) -> tuple[KeyHistory, list[tuple[
     return history, events, index + 1
 
 
+def folded(events: list[tuple[int, KeyEvent]]) -> KeyHistory:
+    history = KeyHistory()
+    for index, event in events:
+        history = history_after(history, index, event)
+    return history
+
+
 @given(changes)
 def test_there_is_always_an_ed25519_key_that_may_sign_next(plan: list[tuple[str, int, int, int]]) -> None:
     history, _, size = told(plan)
@@ -196,7 +203,7 @@ def test_there_is_always_an_ed25519_key_that_may_sign_next(plan: list[tuple[str,
 
 @given(changes)
 def test_later_events_never_make_a_signature_better(plan: list[tuple[str, int, int, int]]) -> None:
-    """What was worthless at an index stays worthless; what was worth something is lost to a compromise only."""
+    """What was worthless at an index stays so; what was worth something is lost to a compromise only."""
     _, events, size = told(plan)
     history = KeyHistory()
     for index, event in events:
@@ -229,8 +236,5 @@ def test_no_event_can_be_left_out_or_changed(
     if len(events) < 3:
         return
     missing = data.draw(st.integers(0, len(events) - 2))
-    history = KeyHistory()
     with pytest.raises(InvalidKeyChangeError):
-        for place, (index, event) in enumerate(events):
-            if place != missing:
-                history = history_after(history, index, event)
+        folded([*events[:missing], *events[missing + 1 :]])
