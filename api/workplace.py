@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
+from adapters.event_logs import describe, open_log
 from adapters.executor.pinned_executor import PinnedExecutor
 from adapters.files.detect import SampleFileFormat
 from adapters.key_store_file import FileKeyStore
 from adapters.sqlite_index import SQLiteIndex
-from adapters.sqlite_log import SQLiteLog
 from adapters.vault_directory import DirectoryVault
 from api.settings import Settings
-from domain.errors import MalformedError, UnknownError
+from domain.errors import UnknownError
 from domain.identifiers import parse_identifier
 from ledger.desk import Desk
 from ledger.ledger import Ledger, ledger_name
@@ -33,7 +32,7 @@ class Workplace:
         self._desks: dict[str, Desk] = {}
 
     async def desk(self, tenant: str | None = None) -> Desk:
-        """The desk of a tenant, opened on first use.  A tenant that does not exist yet gets its ledger here."""
+        """The desk of a tenant, opened on first use.  One that does not exist yet gets its ledger here."""
         name = parse_identifier(tenant or self.settings.tenant, "tenant")
         if name not in self._desks:
             origin = self.settings.origin(name)
@@ -67,8 +66,8 @@ class Workplace:
             raise UnknownError(
                 "no such ledger",
                 field="tenant",
-                actual=f"{tenant} in {self.settings.store}",
-                remedy="Name the place with --home and --tenant, or make a ledger with `tally demo` or `tally apply`.",
+                actual=f"{tenant} in {describe(self.settings.store)}",
+                remedy="Name it with --home and --tenant, or make one with `tally demo` or `tally apply`.",
             )
 
     def vault(self, tenant: str) -> DirectoryVault:
@@ -95,20 +94,3 @@ async def open_workplace(settings: Settings) -> AsyncIterator[Workplace]:
         yield workplace
     finally:
         await workplace.close()
-
-
-def open_log(store: str) -> EventLog:
-    """The log that a setting names: a folder, or EventStoreDB.  Raises: MalformedError, InvalidError."""
-    if store.startswith(("esdb://", "esdb+discover://")):
-        # Whoever keeps ledgers in a folder does not wait for gRPC to be imported.
-        from adapters.esdb_log import EventStoreDBLog
-
-        return EventStoreDBLog(store)
-    if "://" in store:
-        raise MalformedError(
-            "unknown kind of store",
-            field="store",
-            expected="a path, esdb://… or esdb+discover://…",
-            actual=store.partition("://")[0] + "://…",
-        )
-    return SQLiteLog(Path(store))
