@@ -1,48 +1,62 @@
-"""The Litestar application: routes, authentication, problems, OpenAPI, and what is opened and closed with it."""
+"""The Litestar application: routes, authentication, problems, and what is opened and closed with it."""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from litestar import Litestar, Request, Response, Router, get
-from litestar.datastructures import State
+from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
-from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.spec import Components, SecurityScheme
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from adapters.api_key_file import ApiKeyFile
-from api.authentication import KeyAuthentication
-from api.openapi import describe_problems
+from api.authentication import KeyAuthentication, check_scope
+from api.edge import with_edge
+from api.parameters import refuse_unknown_parameters
 from api.premises import Premises
 from api.problems import EXCEPTION_HANDLERS
-from api.routes import batches, console, ledger, receipts, runs
+from api.routes import (
+    batches,
+    console,
+    documentation,
+    health,
+    ledger,
+    operation,
+    receipts,
+    runs,
+    setup,
+    sources,
+)
 from api.settings import Settings
 from api.tenancy import caller
-from api.version import version
 from api.workplace import Workplace
-from ledger.ports import BATCH_BYTES_MAX
+
+# A body that a route reads as a whole; uploads have a limit of their own.
+BODY_BYTES_MAX = 1024 * 1024
 
 V1_HANDLERS: Sequence[Any] = (
+    setup.post_setup,
+    setup.post_contract,
+    sources.list_sources,
+    sources.list_metrics,
     batches.post_batch,
     batches.list_batches,
     batches.get_batch,
     batches.get_batch_content,
     runs.list_runs,
     runs.get_run,
+    runs.get_run_history,
     runs.get_telemetry,
-    runs.get_provider_health,
-    runs.get_device_health,
+    health.get_provider_health,
+    health.get_device_health,
     receipts.list_receipts,
     receipts.get_receipt,
     receipts.get_verdict,
     receipts.get_bundle,
     receipts.get_envelope,
     receipts.get_report,
+    receipts.get_report_link,
     receipts.get_artifact,
     receipts.post_replay,
     ledger.get_ledger,
@@ -52,13 +66,28 @@ V1_HANDLERS: Sequence[Any] = (
     ledger.get_entry_proof,
     ledger.get_consistency,
 )
+OPEN_HANDLERS: Sequence[Any] = (operation.alive, operation.ready, documentation.get_openapi)
+PAGES: Sequence[Any] = (
+    documentation.get_docs,
+    console.get_console,
+    console.get_asset,
+    console.get_linked_report,
+)
 
-_HEADERS = {
-    b"x-content-type-options": b"nosniff",
-    b"referrer-policy": b"no-referrer",
-    b"cross-origin-resource-policy": b"same-origin",
-}
-_POLICY = b"default-src 'none'; frame-ancestors 'none'"
+
+def routes() -> list[Any]:
+    """Every route there is; the OpenAPI document is made from the same list."""
+    v1 = Router(
+        path="/v1",
+        route_handlers=list(V1_HANDLERS),
+        middleware=[DefineMiddleware(KeyAuthentication)],
+        guards=[check_scope],
+        before_request=refuse_unknown_parameters,
+        dependencies={"caller": Provide(caller)},
+        security=[{"apiKey": []}],
+        request_max_body_size=BODY_BYTES_MAX,
+    )
+    return [v1, *OPEN_HANDLERS, *PAGES]
 
 
 def create_app(settings: Settings) -> Litestar:
@@ -67,82 +96,24 @@ def create_app(settings: Settings) -> Litestar:
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         workplace = Workplace(settings)
-        premises = Premises(workplace)
+        api_keys = ApiKeyFile(settings.keys_folder)
+        premises = Premises(workplace, api_keys)
         app.state.premises = premises
-        app.state.api_keys = ApiKeyFile(settings.keys_folder)
+        app.state.api_keys = api_keys
         try:
-            await premises.open_all()
+            premises.open_all()
             yield
         finally:
             await premises.close()
             await workplace.close()
 
-    v1 = Router(
-        path="/v1",
-        route_handlers=list(V1_HANDLERS),
-        middleware=[DefineMiddleware(KeyAuthentication)],
-        dependencies={"caller": Provide(caller)},
-        security=[{"apiKey": []}],
-        request_max_body_size=BATCH_BYTES_MAX,
-    )
-    return Litestar(
-        route_handlers=[v1, alive, ready, console.get_docs, console.get_console, console.get_asset],
+    app = Litestar(
+        route_handlers=routes(),
         lifespan=[lifespan],
         exception_handlers=EXCEPTION_HANDLERS,
-        middleware=[_with_headers],
-        state=State(),
-        openapi_config=OpenAPIConfig(
-            title="Tallystick",
-            version=version(),
-            description="An event-sourced ledger with immutable receipts for measurements.",
-            path="/",
-            render_plugins=[],
-            enabled_endpoints={"openapi.json"},
-            use_handler_docstrings=True,
-            components=Components(
-                security_schemes={
-                    "apiKey": SecurityScheme(type="http", scheme="bearer", description="An API key: tl_…")
-                }
-            ),
-        ),
-        on_app_init=[describe_problems],
-        openapi_schema_hook=None,
+        openapi_config=None,
+        # Errors are logged where they become problems, with less of what people sent in them.
+        logging_config=None,
     )
-
-
-@get("/healthz", summary="The process is up", security=[], tags=["operation"])
-async def alive() -> dict[str, str]:
-    """Answers as long as the process does."""
-    return {"status": "alive", "version": version()}
-
-
-@get("/readyz", summary="The ledgers are open", security=[], tags=["operation"])
-async def ready(request: Request[Any, Any, Any]) -> Response[dict[str, object]]:
-    """Whether every tenant of the store can be read; 503 when not."""
-    premises: Premises = request.app.state.premises
-    tenants = await premises.workplace.tenants()
-    return Response({"status": "ready", "tenant_count": len(tenants)})
-
-
-def _with_headers(app: ASGIApp) -> ASGIApp:
-    """Security headers on every answer, and an id for every request."""
-
-    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await app(scope, receive, send)
-            return
-        request_id = str(uuid.uuid4())
-        scope.setdefault("state", {})["request_id"] = request_id
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                present = {name.lower() for name, _ in message["headers"]}
-                added = [*_HEADERS.items(), (b"x-request-id", request_id.encode())]
-                if b"content-security-policy" not in present:
-                    added.append((b"content-security-policy", _POLICY))
-                message["headers"] = [*message["headers"], *added]
-            await send(message)
-
-        await app(scope, receive, send_with_headers)
-
-    return middleware
+    app.asgi_handler = with_edge(app.asgi_handler)
+    return app

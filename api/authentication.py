@@ -1,6 +1,7 @@
-"""Who is calling: an API key in ``Authorization: Bearer``, resolved to a tenant and scopes before any handler runs.
+"""Who is calling: an API key in ``Authorization: Bearer``, resolved to tenant and scopes before any handler.
 
-Every route below ``/v1`` has a caller; the tenant is the key's, never a parameter, so another tenant's id is simply not there (404).
+Every route below ``/v1`` has a caller.  The tenant is the key's, never a parameter, so another tenant's id is
+simply not there (404).
 """
 
 from __future__ import annotations
@@ -12,48 +13,44 @@ from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 
-from adapters.api_key_file import ApiKey, ApiKeyFile
+from adapters.api_key_file import SCOPES, ApiKey, ApiKeyFile, RefusedKeyError
 from api.problems import ApiError
-from domain.errors import TallystickError
 
-_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="tallystick"'}
+# What a route needs, given as its ``opt``.
+INGEST, READ, AUDIT, ADMIN = ({"scope": scope} for scope in SCOPES)
+_INCLUDED = {"audit": frozenset({"read"}), "admin": frozenset(SCOPES)}
 
 
 class KeyAuthentication(AbstractAuthenticationMiddleware):
-    """Resolves the bearer key; no key, a wrong one and a revoked one look the same from outside."""
+    """Resolves the bearer key, once, before the body is read."""
 
     async def authenticate_request(
         self, connection: ASGIConnection[Any, Any, Any, Any]
     ) -> AuthenticationResult:
-        """The caller.  Raises: ApiError 401."""
-        header = connection.headers.get("authorization", "")
-        kind, _, text = header.partition(" ")
-        if kind.lower() != "bearer" or not text:
-            raise _unauthorised("An API key is needed.", "Send the header: Authorization: Bearer tl_…")
+        """The caller.  Raises: ApiError 401, DamagedKeyFileError."""
+        headers = connection.headers.getall("authorization", [])
+        kind, _, text = (headers[0] if len(headers) == 1 else "").partition(" ")
+        if kind.lower() != "bearer" or not text.strip():
+            raise ApiError("unauthorised", "an API key is needed")
         keys: ApiKeyFile = connection.app.state.api_keys
         try:
             key = keys.authenticate(text.strip(), time.time_ns())
-        except TallystickError as error:
-            raise _unauthorised(error.what, error.remedy) from error
+        except RefusedKeyError as error:
+            raise ApiError("unauthorised", error.what, remedy=error.remedy) from None
         return AuthenticationResult(user=key, auth=None)
 
 
-def needs(scope: str) -> Any:
-    """A guard for a route: the caller's key must have ``scope`` (``admin`` has all)."""
+def check_scope(connection: ASGIConnection[Any, ApiKey, Any, Any], handler: BaseRouteHandler) -> None:
+    """The guard of every route: the key must have the route's scope.
 
-    def guard(connection: ASGIConnection[Any, ApiKey, Any, Any], handler: BaseRouteHandler) -> None:
-        scopes = connection.user.scopes
-        if scope not in scopes and "admin" not in scopes:
-            raise ApiError(
-                403,
-                "scope",
-                "This key may not do that",
-                f"The scope '{scope}' is needed; this key has: {', '.join(scopes)}.",
-                remedy="Ask the operator for a key with that scope.",
-            )
-
-    return guard
+    A route that forgot to say which one it needs is open to ``admin`` only.  Raises: ApiError 403.
+    """
+    needed = handler.opt.get("scope", "admin")
+    if not may(connection.user, needed):
+        scopes = ", ".join(connection.user.scopes)
+        raise ApiError("scope", f"the scope {needed} is needed; this key has {scopes}")
 
 
-def _unauthorised(detail: str, remedy: str) -> ApiError:
-    return ApiError(401, "unauthorised", "Who are you?", detail, remedy=remedy, headers=_CHALLENGE)
+def may(key: ApiKey, scope: str) -> bool:
+    """Whether a key has a scope; ``audit`` includes ``read``, and ``admin`` everything."""
+    return any(scope == own or scope in _INCLUDED.get(own, ()) for own in key.scopes)

@@ -1,8 +1,9 @@
 """The command line ``tally``.
 
-Exit status: 0 done, 1 a check failed (a receipt that does not verify, a replay that diverged, an audit with findings), 2 usage or bad
-input, 70 a fault of Tallystick itself, 130 interrupted.  An error is one line on standard error that says what is wrong and what to do.  With
-``--json`` there is exactly one JSON document on standard output, ``{"error": …}`` when something was wrong.
+Exit status: 0 done, 1 a check failed (a receipt that does not verify, a replay that diverged, an audit with
+findings), 2 usage or bad input, 70 a fault of Tallystick itself, 130 interrupted.  An error is one line on
+standard error that says what is wrong and what to do.  With ``--json`` there is one JSON document on standard
+output, ``{"error": …}`` when something was wrong.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from api.commands.command import BUG, CHECK_FAILED, DONE, INTERRUPTED, USAGE, Command, print_json
@@ -118,8 +119,8 @@ def _asked_for(given: list[str]) -> Command | None:
     return next((command for command in COMMANDS if command.name == name), None)
 
 
-def _shared() -> argparse.ArgumentParser:
-    shared = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+def _shared() -> _Parser:
+    shared = _Parser(add_help=False, allow_abbrev=False)
     for flags, text in (
         ("--home", "folder for ledger, vault, keys and views (TALLY_HOME, default .tally)"),
         ("--store", "where ledgers lie, a folder or esdb://… (TALLY_STORE, default <home>/ledgers)"),
@@ -132,7 +133,7 @@ def _shared() -> argparse.ArgumentParser:
     return shared
 
 
-def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
     shared = _shared()
     parser = _Parser(
         prog="tally",

@@ -1,7 +1,7 @@
 """The demo: one real recording and one wearable's payloads become receipts that verify and replay.
 
-The recording lies inside the obspy wheel (two co-located seismometers, 2 × 200 Hz × 1 h, miniSEED); it is read from the installed files
-without importing obspy.  The payloads are invented and lie beside this file.
+The recording lies inside the obspy wheel (two co-located seismometers, 2 × 200 Hz × 1 h, miniSEED); it is
+read from the installed files without importing obspy.  The payloads are invented and lie beside this file.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from ledger.desk import Desk
 from ledger.ingest import SAMPLES, Upload, ingest
 from ledger.notes import format_verifier_key
 from ledger.policy import policy_of_log
+from ledger.receipt import Predicate, parse_receipt
 from ledger.recorded import event_of, recorded_of
 from ledger.replay import Replay, record_replay, replay
 from ledger.reprocess import artifact_of
-from ledger.receipt import Predicate, parse_receipt
 from ledger.run import decided_of
 from ledger.verify import VerifiedReceipt, verify_bundle
 from ledger.worker import Stuck, settle
@@ -82,7 +82,10 @@ Step = Callable[[str, int, int], None]
 
 
 async def run_demo(desk: Desk, folder: Path, on_step: Step) -> DemoAccount:
-    """Do the main job; doing it again finds everything there.  Raises: UnknownError when obspy's files are not installed."""
+    """Do the main job; doing it again finds everything there.
+
+    Raises: UnknownError when obspy's files are not installed.
+    """
     recordings = recording_paths()
     setup = parse_setup((DATA / "setup.yaml").read_bytes(), "setup.yaml")
     applied = await apply_setup(desk, setup, lambda name: (DATA / name).read_bytes(), "demo")

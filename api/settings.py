@@ -6,21 +6,25 @@
 | store | ``TALLY_STORE`` | ``<home>/ledgers``; a path, or ``esdb://…`` for EventStoreDB |
 | tenant | ``TALLY_TENANT`` | ``demo`` |
 | origin prefix | ``TALLY_ORIGIN`` | ``tallystick.local``; a ledger's origin is ``<prefix>/<tenant>`` |
+| public ledgers | ``TALLY_PUBLIC_TLOG`` | none; tenants, separated by commas, whose tiles need no key |
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec import Struct
 
+from domain.errors import MalformedError
 from domain.identifiers import parse_identifier
-from ledger.entry import check_field
 
 TENANT_DEFAULT = "demo"
 ORIGIN_PREFIX_DEFAULT = "tallystick.local"
+# A schemeless URL, as C2SP asks of an origin; it stands in notes, paths and headers.
+_ORIGIN_PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -30,10 +34,19 @@ class Settings(Struct, frozen=True, kw_only=True):
     store: str
     tenant: str
     origin_prefix: str
+    public_ledgers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         parse_identifier(self.tenant, "tenant")
-        check_field(self.origin_prefix, "origin prefix")
+        for tenant in self.public_ledgers:
+            parse_identifier(tenant, "TALLY_PUBLIC_TLOG")
+        if not _ORIGIN_PREFIX.fullmatch(self.origin_prefix):
+            raise MalformedError(
+                "not an origin prefix",
+                field="TALLY_ORIGIN",
+                expected="1 to 100 of letters, digits, . - _ and /, such as ledgers.example.org",
+                actual=repr(self.origin_prefix)[:80],
+            )
 
     def origin(self, tenant: str) -> str:
         """C2SP key name and checkpoint origin of a tenant's ledger."""
@@ -52,6 +65,14 @@ class Settings(Struct, frozen=True, kw_only=True):
         """Derived lookups and Merkle tiles of one tenant; may be deleted at any time while nothing runs."""
         return self.home / "index" / f"{tenant}.sqlite"
 
+    def work_lease_path(self, tenant: str) -> Path:
+        """Locked by the process that works this tenant off."""
+        return self.home / "index" / f"{tenant}.work"
+
+    def answered_path(self, tenant: str) -> Path:
+        """Which idempotency keys were used, and what they were answered."""
+        return self.home / "requests" / f"{tenant}.sqlite"
+
     @property
     def views_folder(self) -> Path:
         """DuckDB files, rebuildable with ``tally rebuild``."""
@@ -65,12 +86,17 @@ def settings_from(
     store: str | None = None,
     tenant: str | None = None,
 ) -> Settings:
-    """Settings from arguments first, then the environment, then defaults.  Raises: MalformedError, InvalidError."""
+    """Settings from arguments first, then the environment, then defaults.  Raises: MalformedError."""
     found = os.environ if environment is None else environment
-    folder = Path(home or found.get("TALLY_HOME") or ".tally").absolute()
+    place = home or found.get("TALLY_HOME") or ".tally"
+    if "\0" in place:
+        raise MalformedError("not a path", field="home", actual=repr(place)[:80])
+    folder = Path(place).absolute()
+    public = found.get("TALLY_PUBLIC_TLOG") or ""
     return Settings(
         home=folder,
         store=store or found.get("TALLY_STORE") or str(folder / "ledgers"),
         tenant=tenant or found.get("TALLY_TENANT") or TENANT_DEFAULT,
         origin_prefix=found.get("TALLY_ORIGIN") or ORIGIN_PREFIX_DEFAULT,
+        public_ledgers=tuple(one.strip() for one in public.split(",")) if public else (),
     )

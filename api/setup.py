@@ -26,8 +26,10 @@ async def apply_setup(
 ) -> list[tuple[Recorded, bool]]:
     """Apply ``setup`` in the order things depend on each other; returns every event with whether it is new.
 
-    Stops at the first thing that cannot be applied; what came before it stays, and applying again goes on from there.
+    Nothing is recorded before every contract file has been read and understood.  What the ledger refuses
+    stops it at that point; what came before stays, and applying again goes on from there.
     """
+    contracts = [parse_contract(read_contract(path), path) for path in setup.contracts]
     applied: list[tuple[Recorded, bool]] = []
 
     def note(recorded: Recorded, size_before: int) -> None:
@@ -45,9 +47,9 @@ async def apply_setup(
     for calibration in setup.calibrations:
         size = desk.ledger.size
         note(await set_calibration(desk, calibration_of(calibration), actor), size)
-    for path in setup.contracts:
+    for contract in contracts:
         size = desk.ledger.size
-        note(await publish_contract(desk, parse_contract(read_contract(path), path), actor), size)
+        note(await publish_contract(desk, contract, actor), size)
     for deployment in setup.deployments:
         size = desk.ledger.size
         recorded = await deploy_procedure(

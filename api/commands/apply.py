@@ -43,4 +43,3 @@ def run(arguments: argparse.Namespace) -> int:
         return DONE
 
     return at_workplace(arguments, work)
-

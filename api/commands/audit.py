@@ -72,4 +72,3 @@ def _print(report: AuditReport, *, is_trusted: bool) -> None:
     for finding in report.findings[:20]:
         place = f"entry {finding.index}" if finding.index >= 0 else "ledger"
         print(f"  {place}: {finding.check}: {finding.detail}")
-

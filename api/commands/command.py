@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DONE, CHECK_FAILED, USAGE = 0, 1, 2
 BUG = 70
-"""Tallystick itself is at fault (``EX_SOFTWARE`` of sysexits.h); nobody can mistake it for a check that failed."""
+"""Tallystick itself is at fault (``EX_SOFTWARE`` of sysexits.h); nobody takes it for a check that failed."""
 INTERRUPTED = 130
 
 
@@ -66,7 +66,9 @@ def at_workplace(arguments: argparse.Namespace, work: Callable[[Workplace], Awai
 def at_desk(arguments: argparse.Namespace, work: Callable[[Workplace, Desk], Awaitable[int]]) -> int:
     """Open the tenant's existing ledger and do the work there; returns the exit status.
 
-    Commands that only look at a ledger come this way, so that a mistyped tenant makes no ledger.  Raises: UnknownError.
+    Commands that only look at a ledger come this way, so that a mistyped tenant makes no ledger.
+
+    Raises: UnknownError.
     """
 
     async def at(workplace: Workplace) -> int:
@@ -76,7 +78,10 @@ def at_desk(arguments: argparse.Namespace, work: Callable[[Workplace, Desk], Awa
 
 
 def read_file(name: str, bytes_max: int) -> bytes:
-    """A file's bytes, ``-`` for standard input.  Raises: LimitError before reading what is too large, OSError."""
+    """A file's bytes, ``-`` for standard input.
+
+    Raises: LimitError before reading what is too large, OSError.
+    """
     if name == "-":
         data = sys.stdin.buffer.read(bytes_max + 1)
     else:

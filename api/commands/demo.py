@@ -136,4 +136,3 @@ def _summary(account: DemoAccount, seconds: float) -> dict[str, object]:
         ],
         "stuck": [str(stuck.error) for stuck in account.stuck],
     }
-

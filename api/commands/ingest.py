@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def parse_options(pairs: list[str]) -> dict[str, Any]:
-    """``NAME=VALUE`` pairs; a dot after a known map name nests (``channel_names.A=B``).  Raises: MalformedError."""
+    """``NAME=VALUE`` pairs; a dot nests (``channel_names.A=B``).  Raises: MalformedError."""
     options: dict[str, Any] = {}
     for pair in pairs:
         name, separator, value = pair.partition("=")
@@ -107,4 +107,3 @@ def parse_options(pairs: list[str]) -> dict[str, Any]:
 def _batch(event: object) -> BatchIngested:
     assert isinstance(event, BatchIngested)
     return event
-

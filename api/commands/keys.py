@@ -43,7 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
             print_json({"key": text, **_view(key)})
         else:
             print(
-                f"{text}\n  tenant {key.tenant}, scopes {', '.join(key.scopes)}; this is the only time it is shown"
+                f"{text}\n  tenant {key.tenant}, scopes {', '.join(key.scopes)}; "
+                "this is the only time it is shown"
             )
     elif arguments.revoke:
         key = file.revoke(settings.tenant, arguments.revoke)
@@ -78,4 +79,3 @@ def _view(key: ApiKey) -> dict[str, object]:
         "expires_at_ns": key.expires_at_ns,
         "is_revoked": key.is_revoked,
     }
-

@@ -52,4 +52,3 @@ def _print(outcome: Replay, index: int | None) -> None:
         print(f"✗ {outcome.receipt_id} diverged.\n  first difference: {outcome.first_difference}")
     if index is not None:
         print(f"  recorded as entry {index}")
-

@@ -107,4 +107,3 @@ def _print(verified: VerifiedReceipt) -> None:
         ("supersedes", predicate.supersedes or None),
     ]
     print(format_table(("what", "the receipt says"), rows))
-

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 from litestar import get
 from litestar.params import Parameter
 from litestar.response import Response
 from msgspec import Struct
 
-from api.authentication import needs
+from api.authentication import READ
+from api.openapi import documented
+from api.parameters import INT64_MAX, Index
 from api.routes.paging import Page, PageSize, PageToken, size_of, start_of, token_of
 from api.tenancy import Caller
 from domain.errors import UnknownError
+from domain.events import RunGatesDecided
 from ledger.checkpoint import open_checkpoint
 from ledger.entry import parse_entry
 from ledger.merkle import leaf_hash
@@ -21,8 +25,12 @@ from ledger.ports import Record
 from ledger.spelling import format_base64
 from ledger.tlog_proof import format_tlog_proof
 
-NO_CACHE = {"Cache-Control": "no-cache"}
-IMMUTABLE = {"Cache-Control": "private, max-age=31536000, immutable"}
+NOTE_MEDIA_TYPE = "text/plain"
+# Bodies have up to 900 kB; a page stays below what a reader takes at once.
+PAGE_BYTES_MAX = 4 * 1024 * 1024
+# Entries looked at for one page of one type; then the page ends early, and its token says where to go on.
+SCAN_MAX = 20_000
+READ_BATCH = 256
 
 
 class LedgerState(Struct, frozen=True, kw_only=True):
@@ -36,7 +44,12 @@ class LedgerState(Struct, frozen=True, kw_only=True):
 
 
 class EntryView(Struct, frozen=True, kw_only=True):
-    """An entry: the hashed bytes, the body they commit to, and both read for people."""
+    """An entry: the hashed bytes, and the body they commit to.
+
+    ``seal`` is the signed checkpoint that closes the append the entry was the last of, else empty.
+    ``is_withheld``: the body holds results of a withheld run and is shown to auditors only; the entry, its
+    place and its digest are shown to all.
+    """
 
     index: int
     event_type: str
@@ -46,7 +59,9 @@ class EntryView(Struct, frozen=True, kw_only=True):
     causation: tuple[int, ...]
     leaf_sha256: str
     entry_base64: str
+    payload_sha256: str
     payload_base64: str
+    is_withheld: bool
     seal: str
 
 
@@ -59,7 +74,7 @@ class ConsistencyProof(Struct, frozen=True, kw_only=True):
     path_base64: list[str]
 
 
-@get("/ledger", guards=[needs("read")], summary="Where the ledger stands")
+@get("/ledger", opt=READ, summary="Where the ledger stands", tags=["ledger"], responses=documented())
 async def get_ledger(caller: Caller) -> LedgerState:
     """Size, root and public key."""
     ledger = caller.desk.ledger
@@ -73,62 +88,88 @@ async def get_ledger(caller: Caller) -> LedgerState:
     )
 
 
-@get("/checkpoint", guards=[needs("read")], summary="The newest checkpoint", media_type="text/plain")
+@get(
+    "/checkpoint",
+    opt=READ,
+    summary="The newest checkpoint",
+    tags=["ledger"],
+    media_type=NOTE_MEDIA_TYPE,
+    responses=documented(),
+)
 async def get_checkpoint(caller: Caller) -> Response[bytes]:
-    """The newest seal as a C2SP signed note (tlog-checkpoint)."""
-    return Response(caller.desk.ledger.checkpoint, media_type="text/plain; charset=utf-8", headers=NO_CACHE)
+    """The newest seal as a C2SP signed note (tlog-checkpoint). Keep one: it shows any later rewriting."""
+    return Response(caller.desk.ledger.checkpoint, media_type=NOTE_MEDIA_TYPE)
 
 
-@get("/entries", guards=[needs("read")], summary="Entries in order")
+@get("/entries", opt=READ, summary="Entries in order", tags=["ledger"], responses=documented())
 async def list_entries(
     caller: Caller,
-    start: Annotated[int, Parameter(ge=0, description="First index")] = 0,
-    event_type: Annotated[str, Parameter(max_length=128, description="Only this type")] = "",
+    start: Index = 0,
+    event_type: Annotated[
+        str, Parameter(max_length=128, description="Only this type, such as receipt.issued.v1")
+    ] = "",
     page_size: PageSize = 0,
     page_token: PageToken = "",
 ) -> Page[EntryView]:
-    """Entries from ``start`` on; fewer than asked for is legal, an empty ``next_page_token`` is the end."""
-    found = start_of(page_token, start, event_type)
+    """Entries from ``start`` on.
+
+    A page may hold fewer than asked for, even none; only an empty ``next_page_token`` is the end.
+    """
+    asked = ("entries", start, event_type)
+    ledger, secret = caller.desk.ledger, caller.page_secret
+    found = start_of(page_token, secret, *asked)
     position = start if found is None else found
-    wanted = size_of(page_size)
     items: list[EntryView] = []
-    while len(items) < wanted:
-        records = await caller.desk.ledger.read(position, wanted)
-        if not records:
-            return Page(items=items, next_page_token="")
-        for record in records:
+    byte_count, scan_end = 0, position + SCAN_MAX
+    while position < min(scan_end, ledger.size):
+        for record in await ledger.read(position, READ_BATCH):
+            if len(items) == size_of(page_size) or byte_count > PAGE_BYTES_MAX:
+                return Page(items=items, next_page_token=token_of(position, secret, *asked))
             position = record.index + 1
             if not event_type or record.event_type == event_type:
-                items.append(entry_view(record))
-            if len(items) == wanted:
-                break
-    is_more = position < caller.desk.ledger.size
-    return Page(items=items, next_page_token=token_of(position if is_more else None, start, event_type))
+                items.append(entry_view(record, caller))
+                byte_count += len(record.payload)
+    is_more = position < ledger.size
+    return Page(items=items, next_page_token=token_of(position if is_more else None, secret, *asked))
 
 
-@get("/entries/{index:int}", guards=[needs("read")], summary="One entry")
-async def get_entry(caller: Caller, index: Annotated[int, Parameter(ge=0)]) -> EntryView:
+@get(
+    "/entries/{index:int}",
+    opt=READ,
+    summary="One entry",
+    tags=["ledger"],
+    responses=documented("unknown"),
+)
+async def get_entry(caller: Caller, index: Index) -> EntryView:
     """One entry with its body."""
-    return entry_view((await caller.desk.ledger.get(index))[0])
+    return entry_view((await caller.desk.ledger.get(index))[0], caller)
 
 
 @get(
     "/entries/{index:int}/proof",
-    guards=[needs("read")],
+    opt=READ,
     summary="Proof that an entry is in the ledger",
-    media_type="text/plain",
+    tags=["ledger"],
+    media_type=NOTE_MEDIA_TYPE,
+    responses=documented("unknown"),
 )
-async def get_entry_proof(caller: Caller, index: Annotated[int, Parameter(ge=0)]) -> Response[bytes]:
+async def get_entry_proof(caller: Caller, index: Index) -> Response[bytes]:
     """A C2SP tlog-proof under the newest checkpoint."""
-    proof = format_tlog_proof(caller.desk.ledger.prove(index))
-    return Response(proof, media_type="text/plain; charset=utf-8", headers=NO_CACHE)
+    return Response(format_tlog_proof(caller.desk.ledger.prove(index)), media_type=NOTE_MEDIA_TYPE)
 
 
-@get("/consistency", guards=[needs("read")], summary="Proof that the ledger only grew")
+@get(
+    "/consistency",
+    opt=READ,
+    summary="Proof that the ledger only grew",
+    tags=["ledger"],
+    responses=documented("unknown"),
+)
 async def get_consistency(
-    caller: Caller, size_old: Annotated[int, Parameter(ge=1, description="A size you saw before")]
+    caller: Caller,
+    size_old: Annotated[int, Parameter(ge=1, le=INT64_MAX, description="A size you saw before")],
 ) -> ConsistencyProof:
-    """From an earlier size to now.  Raises: UnknownError when the ledger never had that size."""
+    """From an earlier size to now; 404 when the ledger never had that size."""
     ledger = caller.desk.ledger
     checkpoint = open_checkpoint(ledger.checkpoint, [ledger.verifier_key])
     if size_old > checkpoint.size:
@@ -137,7 +178,7 @@ async def get_consistency(
             field="size_old",
             expected=f"<= {checkpoint.size}",
             actual=str(size_old),
-            remedy="If you hold a checkpoint of that size, entries were removed: keep it and tell the operator.",
+            remedy="If you hold a checkpoint of that size, entries were removed: keep it, tell the operator.",
         )
     path = ledger.prove_growth(size_old) if size_old < checkpoint.size else []
     return ConsistencyProof(
@@ -148,9 +189,18 @@ async def get_consistency(
     )
 
 
-def entry_view(record: Record) -> EntryView:
-    """A record as the API shows it."""
+class _Presentable(Struct):
+    is_presentable: bool
+
+
+def entry_view(record: Record, caller: Caller) -> EntryView:
+    """A record as this caller may see it."""
     entry = parse_entry(record.entry)
+    is_withheld = (
+        record.event_type == RunGatesDecided.TYPE
+        and not caller.is_auditor
+        and not msgspec.json.decode(record.payload, type=_Presentable).is_presentable
+    )
     return EntryView(
         index=record.index,
         event_type=entry.event_type,
@@ -160,6 +210,8 @@ def entry_view(record: Record) -> EntryView:
         causation=entry.causation,
         leaf_sha256=leaf_hash(record.entry).hex(),
         entry_base64=format_base64(record.entry),
-        payload_base64=format_base64(record.payload),
+        payload_sha256=entry.payload_sha256,
+        payload_base64="" if is_withheld else format_base64(record.payload),
+        is_withheld=is_withheld,
         seal=record.seal.decode(),
     )

@@ -10,33 +10,44 @@ from litestar.params import Parameter
 from litestar.response import Response
 from msgspec import Struct
 
-from api.authentication import needs
+from api.authentication import AUDIT, READ
+from api.intake import IdempotencyKey, answer_once
+from api.openapi import documented
+from api.parameters import Name, ReceiptId, SourceId, TimeNs
 from api.problems import ApiError
-from api.tenancy import Caller
+from api.report_links import ReportLink
+from api.routes.paging import Page, PageSize, PageToken, size_of, start_of, token_of
+from api.tenancy import ApiRequest, Caller
 from domain.errors import UnknownError
 from domain.events import ReceiptIssued
+from domain.outcomes import Outcome
 from ledger.bundle import FILE_SUFFIX, MEDIA_TYPE, bundle_of, format_bundle
+from ledger.desk import Desk
 from ledger.dsse import parse_envelope
 from ledger.receipt import Predicate, parse_receipt
 from ledger.recorded import event_of
 from ledger.replay import find_receipt, record_replay, replay
 from ledger.reprocess import artifact_of
 from ledger.run import decided_of
+from projections.reading import receipts as reading
+from projections.reading.receipts import ReceiptSummary
 
+REPORT_HTML = "report.html"
 REPORT_PREFIX = "report."
-_DOWNLOAD = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
-_REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
+ENVELOPE_MEDIA_TYPE = "application/vnd.dsse.envelope.v1+json"
+# A report brings its own style and pictures, and can do nothing else.
+REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
 
 
 class ReceiptView(Struct, frozen=True, kw_only=True):
-    """A receipt read for programs; ``statement`` is what was signed."""
+    """A receipt read for programs; ``statement`` is the in-toto Statement that was signed."""
 
     receipt_id: str
     index: int
     recorded_at_ns: int
-    verdict: str
+    verdict: Outcome
     is_presentable: bool
-    statement: msgspec.Raw
+    statement: Annotated[msgspec.Raw, Parameter(description="An in-toto Statement v1 (docs/format.md)")]
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
@@ -44,7 +55,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
     receipt_id: str
     run_id: str
-    verdict: str
+    verdict: Outcome
     is_presentable: bool
     abstentions: tuple[str, ...]
     failures: tuple[str, ...]
@@ -53,7 +64,8 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
 
 class ReplayView(Struct, frozen=True, kw_only=True):
-    """What a replay found, and where it is recorded."""
+    """What a replay found (``reproduced``, ``reproduced-quantised`` or ``diverged``), and where that is
+    recorded."""
 
     receipt_id: str
     result: str
@@ -61,10 +73,44 @@ class ReplayView(Struct, frozen=True, kw_only=True):
     recorded_index: int
 
 
-@get("/receipts/{receipt_id:str}", guards=[needs("read")], summary="One receipt")
-async def get_receipt(caller: Caller, receipt_id: str) -> ReceiptView:
+@get("/receipts", opt=READ, summary="Receipts", tags=["receipts"], responses=documented("view"))
+async def list_receipts(
+    caller: Caller,
+    source: SourceId | None = None,
+    procedure: Name | None = None,
+    verdict: Outcome | None = None,
+    is_presentable: bool | None = None,
+    recorded_from_ns: TimeNs | None = None,
+    recorded_until_ns: TimeNs | None = None,
+    page_size: PageSize = 0,
+    page_token: PageToken = "",
+) -> Page[ReceiptSummary]:
+    """Receipts, newest first, with what superseded them and what came of replaying them."""
+    asked = ("receipts", source, procedure, verdict, is_presentable, recorded_from_ns, recorded_until_ns)
+    page = await caller.query(
+        reading.list_receipts,
+        source_id=source,
+        procedure=procedure,
+        verdict=verdict,
+        is_presentable=is_presentable,
+        recorded_from_ns=recorded_from_ns,
+        recorded_until_ns=recorded_until_ns,
+        before=start_of(page_token, caller.page_secret, *asked),
+        limit=size_of(page_size),
+    )
+    return Page(items=page.items, next_page_token=token_of(page.next_before, caller.page_secret, *asked))
+
+
+@get(
+    "/receipts/{receipt_id:str}",
+    opt=READ,
+    summary="One receipt",
+    tags=["receipts"],
+    responses=documented("unknown"),
+)
+async def get_receipt(caller: Caller, receipt_id: ReceiptId) -> ReceiptView:
     """The signed statement, read out of its envelope."""
-    index, recorded_at_ns, envelope, predicate = await _receipt(caller, receipt_id)
+    index, recorded_at_ns, envelope, predicate = await _receipt(caller.desk, receipt_id)
     return ReceiptView(
         receipt_id=receipt_id,
         index=index,
@@ -75,10 +121,16 @@ async def get_receipt(caller: Caller, receipt_id: str) -> ReceiptView:
     )
 
 
-@get("/receipts/{receipt_id:str}/verdict", guards=[needs("read")], summary="What it may be presented as")
-async def get_verdict(caller: Caller, receipt_id: str) -> Verdict:
+@get(
+    "/receipts/{receipt_id:str}/verdict",
+    opt=READ,
+    summary="What it may be presented as",
+    tags=["receipts"],
+    responses=documented("unknown"),
+)
+async def get_verdict(caller: Caller, receipt_id: ReceiptId) -> Verdict:
     """The verdict with the gates that failed or abstained."""
-    _, _, _, predicate = await _receipt(caller, receipt_id)
+    _, _, _, predicate = await _receipt(caller.desk, receipt_id)
     return Verdict(
         receipt_id=receipt_id,
         run_id=predicate.run.run_id,
@@ -93,96 +145,134 @@ async def get_verdict(caller: Caller, receipt_id: str) -> Verdict:
 
 @get(
     "/receipts/{receipt_id:str}/bundle",
-    guards=[needs("read")],
+    opt=READ,
     summary="Everything to verify it offline",
+    tags=["receipts"],
     media_type=MEDIA_TYPE,
+    responses=documented("unknown"),
 )
-async def get_bundle(caller: Caller, receipt_id: str) -> Response[bytes]:
-    """Envelope, entry and proof in one file, for ``tally verify``."""
+async def get_bundle(caller: Caller, receipt_id: ReceiptId) -> Response[bytes]:
+    """Envelope, entry and proof in one file, for `tally verify` or any other verifier (docs/format.md)."""
     index = await find_receipt(caller.desk, receipt_id)
     data = format_bundle(await bundle_of(caller.desk.ledger, index))
-    headers = {"Content-Disposition": f'attachment; filename="{receipt_id}{FILE_SUFFIX}"', **_DOWNLOAD}
-    return Response(data, media_type=MEDIA_TYPE, headers=headers)
+    return Response(data, media_type=MEDIA_TYPE, headers=_as_file(f"{receipt_id}{FILE_SUFFIX}"))
 
 
 @get(
     "/receipts/{receipt_id:str}/envelope",
-    guards=[needs("read")],
+    opt=READ,
     summary="The DSSE envelope",
-    media_type="application/vnd.dsse.envelope.v1+json",
+    tags=["receipts"],
+    media_type=ENVELOPE_MEDIA_TYPE,
+    responses=documented("unknown"),
 )
-async def get_envelope(caller: Caller, receipt_id: str) -> Response[bytes]:
+async def get_envelope(caller: Caller, receipt_id: ReceiptId) -> Response[bytes]:
     """The receipt's bytes as they are recorded."""
-    _, _, envelope, _ = await _receipt(caller, receipt_id)
-    return Response(envelope, media_type="application/vnd.dsse.envelope.v1+json", headers=_DOWNLOAD)
+    _, _, envelope, _ = await _receipt(caller.desk, receipt_id)
+    return Response(envelope, media_type=ENVELOPE_MEDIA_TYPE, headers=_as_file(f"{receipt_id}.dsse.json"))
 
 
 @get(
     "/receipts/{receipt_id:str}/report",
-    guards=[needs("read")],
+    opt=READ,
     summary="The report for people",
+    tags=["receipts"],
     media_type="text/html",
+    responses=documented("unknown", "shredded"),
 )
-async def get_report(caller: Caller, receipt_id: str) -> Response[bytes]:
-    """The self-contained HTML report; a withheld run's report says so and shows no results."""
-    data = await _artifact(caller, receipt_id, "report.html")
-    headers = {"Content-Security-Policy": _REPORT_POLICY, "X-Content-Type-Options": "nosniff"}
-    return Response(data, media_type="text/html; charset=utf-8", headers=headers)
+async def get_report(caller: Caller, receipt_id: ReceiptId) -> Response[bytes]:
+    """The self-contained HTML report; a withheld run's report says so, and shows no results."""
+    data = await _artifact(caller.desk, receipt_id, REPORT_HTML, is_auditor=caller.is_auditor)
+    return report_response(data)
+
+
+@get(
+    "/receipts/{receipt_id:str}/report-link",
+    opt=READ,
+    summary="A link to the report for a browser",
+    tags=["receipts"],
+    responses=documented("unknown"),
+)
+async def get_report_link(caller: Caller, receipt_id: ReceiptId) -> ReportLink:
+    """A path that shows the report without a key for a minute, because a browser sends no key."""
+    await find_receipt(caller.desk, receipt_id)
+    return caller.premises.report_links.link(caller.key, receipt_id)
 
 
 @get(
     "/receipts/{receipt_id:str}/artifacts/{name:str}",
-    guards=[needs("read")],
+    opt=READ,
     summary="One artifact",
+    tags=["receipts"],
     media_type="application/octet-stream",
+    responses=documented("unknown", "withheld", "shredded"),
 )
-async def get_artifact(
-    caller: Caller, receipt_id: str, name: Annotated[str, Parameter(max_length=128)]
-) -> Response[bytes]:
-    """An artifact's bytes, decrypted where they are a person's.  What is withheld is given to auditors only."""
-    data = await _artifact(caller, receipt_id, name)
-    headers = {"Content-Disposition": f'attachment; filename="{name}"', **_DOWNLOAD}
-    return Response(data, media_type="application/octet-stream", headers=headers)
+async def get_artifact(caller: Caller, receipt_id: ReceiptId, name: Name) -> Response[bytes]:
+    """An artifact's bytes, decrypted where they are a person's; what is withheld is for auditors only."""
+    data = await _artifact(caller.desk, receipt_id, name, is_auditor=caller.is_auditor)
+    return Response(data, media_type="application/octet-stream", headers=_as_file(name))
 
 
 @post(
     "/receipts/{receipt_id:str}/replay",
-    guards=[needs("audit")],
+    opt=AUDIT,
     status_code=200,
     summary="Run it again and compare",
+    tags=["receipts"],
+    responses=documented("unknown", "running", "invalid", "reused-key", "busy"),
 )
-async def post_replay(caller: Caller, receipt_id: str) -> ReplayView:
-    """Replay the receipt; the outcome is recorded as an event of its own."""
-    outcome = await replay(caller.desk, receipt_id)
-    recorded = await record_replay(caller.desk, outcome, caller.actor)
-    return ReplayView(
-        receipt_id=receipt_id,
-        result=outcome.result,
-        first_difference=outcome.first_difference,
-        recorded_index=recorded.index,
-    )
+async def post_replay(
+    request: ApiRequest, caller: Caller, receipt_id: ReceiptId, idempotency_key: IdempotencyKey = ""
+) -> Response[ReplayView]:
+    """Run the receipt again from the events and compare byte for byte; what is found is an event itself."""
+    await find_receipt(caller.desk, receipt_id)
+
+    async def work() -> tuple[int, str, Struct]:
+        async with caller.premises.replay_room(caller.key.tenant):
+            outcome = await replay(caller.desk, receipt_id)
+        recorded = await record_replay(caller.desk, outcome, caller.actor)
+        found = ReplayView(
+            receipt_id=receipt_id,
+            result=outcome.result,
+            first_difference=outcome.first_difference,
+            recorded_index=recorded.index,
+        )
+        return 200, "", found
+
+    return await answer_once(request, caller, idempotency_key, b"", work)
 
 
-async def _receipt(caller: Caller, receipt_id: str) -> tuple[int, int, bytes, Predicate]:
-    index = await find_receipt(caller.desk, receipt_id)
-    recorded = (await caller.desk.ledger.get(index))[1]
+async def report_of(desk: Desk, receipt_id: str) -> bytes:
+    """A receipt's report, which withholds by itself what must be.  Raises: UnknownError."""
+    return await _artifact(desk, receipt_id, REPORT_HTML, is_auditor=False)
+
+
+def report_response(data: bytes) -> Response[bytes]:
+    """A report as a page that can do nothing but be read; our own console may frame it."""
+    headers = {
+        "Content-Security-Policy": f"{REPORT_POLICY}; frame-ancestors 'self'",
+        "X-Frame-Options": "SAMEORIGIN",
+    }
+    return Response(data, media_type="text/html", headers=headers)
+
+
+async def _receipt(desk: Desk, receipt_id: str) -> tuple[int, int, bytes, Predicate]:
+    index = await find_receipt(desk, receipt_id)
+    recorded = (await desk.ledger.get(index))[1]
     envelope = event_of(recorded, ReceiptIssued).envelope
     return index, recorded.recorded_at_ns, envelope, parse_receipt(envelope)[1]
 
 
-async def _artifact(caller: Caller, receipt_id: str, name: str) -> bytes:
-    _, _, _, predicate = await _receipt(caller, receipt_id)
-    may_see = predicate.is_presentable or name.startswith(REPORT_PREFIX) or _is_auditor(caller)
-    if not may_see:
+async def _artifact(desk: Desk, receipt_id: str, name: str, *, is_auditor: bool) -> bytes:
+    _, _, _, predicate = await _receipt(desk, receipt_id)
+    if not (predicate.is_presentable or is_auditor or name.startswith(REPORT_PREFIX)):
         raise ApiError(
-            403,
             "withheld",
-            "This result is withheld",
-            f"The run's verdict is {predicate.verdict}; its products are not presented as truth.",
-            remedy="Read the report for the reasons; a key with the scope 'audit' may fetch the bytes.",
+            f"the run's verdict is {predicate.verdict}; what it made is not presented as truth",
+            remedy="Read the report for the reasons; a key with the scope audit may fetch the bytes.",
         )
-    decided = await decided_of(caller.desk.ledger, predicate.run.decided_index)
-    data = await artifact_of(caller.desk, predicate.source.source_id, decided, name)
+    decided = await decided_of(desk.ledger, predicate.run.decided_index)
+    data = await artifact_of(desk, predicate.source.source_id, decided, name)
     if data is None:
         raise UnknownError(
             "no such artifact",
@@ -193,5 +283,6 @@ async def _artifact(caller: Caller, receipt_id: str, name: str) -> bytes:
     return data
 
 
-def _is_auditor(caller: Caller) -> bool:
-    return bool({"audit", "admin"} & set(caller.key.scopes))
+def _as_file(name: str) -> dict[str, str]:
+    """Headers for something to save; ``name`` is made of letters, digits, dots, dashes and underscores."""
+    return {"Content-Disposition": f'attachment; filename="{name}"', "Content-Security-Policy": "sandbox"}

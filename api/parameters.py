@@ -1,0 +1,66 @@
+"""Parameters: what a query string may hold.
+
+A parameter that nobody knows is a mistake, not a wish to be ignored: ``?formatoptions=`` would otherwise keep
+a batch without what its file needs to be read.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Annotated, Any
+
+from litestar import Request
+from litestar.handlers.http_handlers import HTTPRouteHandler
+from litestar.params import Parameter, ParameterKwarg
+
+from api.problems import ApiError
+
+INT64_MAX = (1 << 63) - 1
+
+BatchId = Annotated[str, Parameter(pattern=r"^b[0-9a-f]{24}$", description="Id of a batch")]
+RunId = Annotated[str, Parameter(pattern=r"^run-[0-9a-f]{24}$", description="Id of a run")]
+ReceiptId = Annotated[str, Parameter(pattern=r"^r[0-9a-f]{24}$", description="Id of a receipt")]
+SourceId = Annotated[
+    str,
+    Parameter(
+        pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$", description="Id of a device or connection"
+    ),
+]
+Name = Annotated[
+    str, Parameter(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", description="A name such as spectra")
+]
+Index = Annotated[int, Parameter(ge=0, le=INT64_MAX, description="Ledger index, 0-based")]
+TimeNs = Annotated[int, Parameter(ge=0, le=INT64_MAX, description="Unix nanoseconds, UTC")]
+
+_RESERVED = frozenset({"request", "caller"})
+
+
+async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
+    """Before every handler.  Raises: ApiError 400 for a query parameter that is unknown or given twice."""
+    given = [name for name, _ in request.query_params.multi_items()]
+    if not given:
+        return
+    known = _query_names(request.route_handler)
+    for name in given:
+        if name not in known:
+            raise ApiError(
+                "malformed",
+                f"unknown query parameter: {name[:80]!r}",
+                remedy=f"Known here: {', '.join(sorted(known)) or 'none'}.",
+            )
+        if given.count(name) > 1:
+            raise ApiError("malformed", f"query parameter given more than once: {name[:80]!r}")
+
+
+@cache
+def _query_names(handler: HTTPRouteHandler) -> frozenset[str]:
+    """Names of the query parameters of a handler."""
+    names = set()
+    for name, field in handler.parsed_fn_signature.parameters.items():
+        if name in _RESERVED or any(f"{{{name}:" in path for path in handler.paths):
+            continue
+        kwarg = field.kwarg_definition
+        if isinstance(kwarg, ParameterKwarg) and (kwarg.header or kwarg.cookie):
+            continue
+        names.add(kwarg.query if isinstance(kwarg, ParameterKwarg) and kwarg.query else name)
+    return frozenset(names)
