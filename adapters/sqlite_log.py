@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from adapters.sqlite_columns import SQLiteColumns
 from domain.errors import InvalidError, LimitError, MalformedError
 from domain.identifiers import parse_identifier
 from ledger.errors import LedgerConflictError
@@ -121,6 +122,10 @@ class SQLiteLog:
         for file in self._files.values():
             await file.close()
         self._files.clear()
+
+    def column_reader(self, ledger: str) -> SQLiteColumns:
+        """See ``ColumnLog.column_reader``."""
+        return SQLiteColumns(path=str(self._path(ledger).absolute()))
 
     def path(self, ledger: str) -> Path:
         """Where a ledger's file lies."""

@@ -24,15 +24,12 @@ receipt that nothing else has signed is not to be believed.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from msgspec import Struct
 
 from domain.digests import Digest
 from domain.errors import TallystickError
-from domain.event_codec import decode_event
 from domain.events import (
     BatchIngested,
     DatasetDerived,
@@ -42,35 +39,21 @@ from domain.events import (
     RunGatesDecided,
     TopicsCommitted,
 )
-from domain.key_history import KEY_EVENT_TYPES, KeyEvent, KeyHistory, Standing
+from domain.key_history import Standing
+from ledger.audit_chain import ChainAudit, Finding
 from ledger.audit_commitments import check_commitments
-from ledger.checkpoint import open_checkpoint
 from ledger.dsse import Envelope, parse_envelope, verify_envelope
-from ledger.entry import ENTRY_BYTES_MAX, FORMAT, PREVIOUS_OF_FIRST, event_id, parse_entry
 from ledger.errors import CorruptObjectError, UnknownObjectError
-from ledger.key_statement import check_key_event, verifier_key
-from ledger.merkle import Frontier
-from ledger.notes import VerifierKey, key_hint
-from ledger.ports import EventLog, Record, Vault
+from ledger.notes import VerifierKey
+from ledger.ports import EventLog, Vault
 from ledger.receipt import build_statement, parse_receipt, receipt_id_of
 from ledger.recorded import record_at, recorded_of
 from ledger.run_facts import ReadAt, gather_facts
-from ledger.sealing_keys import InvalidSignerError, all_keys, check_ruled, open_seal
+from ledger.sealing_keys import InvalidSignerError, all_keys, check_ruled
 from ledger.statement import PAYLOAD_TYPE
 
-READ_BATCH = 4_096
 # More findings than this say the same thing again.
 FINDINGS_MAX = 1_000
-
-_LEAF = hashlib.sha256(b"\x00")
-
-
-class Finding(Struct, frozen=True, kw_only=True):
-    """Something that does not fit; ``index`` is where, -1 when it is not at one entry."""
-
-    index: int
-    check: str
-    detail: str
 
 
 class AuditReport(Struct, frozen=True, kw_only=True):
@@ -107,19 +90,21 @@ async def audit(
     only its consistency is shown.  ``kept_checkpoint`` is a checkpoint the auditor kept
     from an earlier visit.  ``vault`` adds step 8."""
     findings = [Finding(index=-1, check="storage", detail=text) for text in await log.check_storage(ledger)]
-    size = await log.size(ledger)
-    chain = _ChainAudit(trusted, kept_checkpoint)
-    while not chain.findings and (records := await log.read(ledger, chain.size, READ_BATCH)):
-        chain.take(records)
-        progress(chain.size, size)
-    if not chain.findings:
-        chain.finish()
+    chain = ChainAudit(
+        log,
+        ledger,
+        trusted=trusted,
+        kept_checkpoint=kept_checkpoint,
+        noted_types=_LOOKED_AT,
+        progress=progress,
+    )
+    await chain.run()
     findings += chain.findings
     receipts = _ReceiptAudit(chain)
     if not chain.findings:
         await receipts.run(log, ledger, vault)
     findings += receipts.findings
-    if not chain.findings and chain.has_commitments:
+    if not chain.findings and not receipts.has_unreadable and chain.found_types & _COMMITMENTS:
         for index, check, detail in await check_commitments(log, ledger):
             findings.append(Finding(index=index, check=check, detail=detail))
     warnings = [*chain.key_warnings(), *receipts.warnings]
@@ -136,233 +121,38 @@ async def audit(
     )
 
 
-class _ChainAudit:
-    """Steps 2 to 5, one pass, constant memory but for the positions that step 6 looks at again."""
-
-    def __init__(self, trusted: VerifierKey | None, kept_checkpoint: bytes) -> None:
-        self.findings: list[Finding] = []
-        self.frontier = Frontier()
-        self.size = 0
-        self.seal_count = 0
-        self.byte_count = 0
-        self.keys = KeyHistory()
-        self.origin = ""
-        self.tenant = ""
-        self.later: list[int] = []
-        self.has_commitments = False
-        self._trusted = trusted
-        self._kept = kept_checkpoint
-        self._previous = PREVIOUS_OF_FIRST.encode()
-        self._last_is_sealed = True
-
-    def take(self, records: Sequence[Record]) -> None:
-        if self.size == 0:
-            self._take_first(records[0])
-        leaves: list[bytes] = []
-        head = b"%b\n%b\n" % (FORMAT.encode(), self.origin.encode())
-        previous, size = self._previous, self.size
-        new_leaf, sha256, append = _LEAF.copy, hashlib.sha256, leaves.append
-        byte_count = 0
-        for record in records:
-            entry, payload = record.entry, record.payload
-            state = new_leaf()
-            state.update(entry)
-            leaf = state.digest()
-            # The quick look: every byte that is compared here is at a fixed place from either end of a
-            # well-formed entry.
-            if (
-                entry[-65:-1] != previous
-                or entry[-130:-66] != sha256(payload).hexdigest().encode()
-                or not entry.startswith(b"%b%d\n%b\n" % (head, size, record.event_type.encode()))
-                or entry.count(b"\n") != 11
-                or record.index != size
-                or record.event_id != event_id(leaf)
-                or len(entry) > ENTRY_BYTES_MAX
-            ):
-                self._extend(leaves, previous, size, byte_count)
-                self._explain(record, previous.decode("ascii", "replace"))
-                return
-            append(leaf)
-            previous = leaf.hex().encode()
-            size += 1
-            byte_count += len(entry) + len(payload)
-            if record.event_type in _LOOKED_AT and (problem := self._look(record)) is not None:
-                self._extend(leaves, previous, size, byte_count)
-                self.findings.append(problem)
-                return
-            if record.seal:
-                self._extend(leaves, previous, size, byte_count)
-                leaves.clear()
-                byte_count = 0
-                if not self._check_seal(record):
-                    return
-        self._extend(leaves, previous, size, byte_count)
-        self._last_is_sealed = bool(records[-1].seal)
-
-    def finish(self) -> None:
-        if self.size and not self._last_is_sealed:
-            self._find(
-                self.size - 1,
-                "seal",
-                "the last entry is not sealed: something was appended outside the ledger's writer",
-            )
-        if self._trusted is not None and self._trusted not in all_keys(self.keys):
-            self._find(
-                self.keys.indices[0] if self.keys.indices else -1,
-                "seal",
-                f"no key of this ledger is the one you trust, {key_hint(self._trusted)}",
-            )
-        if self._kept:
-            self._check_kept(None)
-
-    def key_warnings(self) -> list[Finding]:
-        """Which keys were declared compromised; from there on only later seals vouch for the entries."""
-        return [
-            Finding(
-                index=span.believed_until_index,
-                check="key",
-                detail=f"{key_hint(verifier_key(span.verifier_key))} is not believed from here on",
-            )
-            for span in self.keys.spans
-            if span.believed_until_index is not None
-        ]
-
-    def _take_first(self, record: Record) -> None:
-        with contextlib.suppress(TallystickError):  # the loop will say what is wrong with it
-            self.origin = parse_entry(record.entry).origin
-
-    def _look(self, record: Record) -> Finding | None:
-        self.has_commitments |= record.event_type in _COMMITMENTS
-        try:
-            parse_entry(record.entry)
-            event = decode_event(record.event_type, record.payload)
-            if isinstance(event, KeyEvent):
-                self.keys = check_key_event(self.keys, self.origin, record.index, event)
-            else:
-                self.later.append(record.index)
-        except TallystickError as error:
-            check = "key" if record.event_type in KEY_EVENT_TYPES else "body"
-            return Finding(index=record.index, check=check, detail=str(error))
-        return None
-
-    def _extend(self, leaves: list[bytes], previous: bytes, size: int, byte_count: int) -> None:
-        kept_size = self._kept_size()
-        if kept_size is not None and self.size < kept_size <= size:
-            until = kept_size - self.size
-            self.frontier.extend(leaves[:until])
-            self._check_kept(self.frontier.root())
-            self.frontier.extend(leaves[until:])
-        else:
-            self.frontier.extend(leaves)
-        self._previous, self.size = previous, size
-        self.byte_count += byte_count
-
-    def _check_seal(self, record: Record) -> bool:
-        self.seal_count += 1
-        try:
-            checkpoint = open_seal(record.seal, self.keys, record.index, self.origin)
-        except TallystickError as error:
-            self._find(record.index, "seal", str(error))
-            return False
-        if checkpoint.size != self.size:
-            self._find(record.index, "seal", f"signed over {checkpoint.size} entries, stands at {self.size}")
-        elif checkpoint.root != self.frontier.root():
-            self._find(
-                record.index,
-                "seal",
-                "signed over another root: the entries under it are not those it was made for",
-            )
-        return not self.findings
-
-    def _explain(self, record: Record, previous: str) -> None:
-        """Say which of the quick comparisons failed, by parsing slowly."""
-        index = self.size
-        if record.index != index:
-            self._find(index, "order", f"found the entry of index {record.index} here")
-            return
-        try:
-            entry = parse_entry(record.entry)
-        except TallystickError as error:
-            self._find(index, "entry", str(error))
-            return
-        state = _LEAF.copy()
-        state.update(record.entry)
-        if entry.index != index:
-            self._find(index, "order", f"the entry says it is number {entry.index}")
-        elif entry.origin != self.origin:
-            self._find(index, "origin", f"belongs to {entry.origin}, not to {self.origin}")
-        elif entry.previous != previous:
-            self._find(
-                index,
-                "chain",
-                "is not chained to the entry before it: one of the two was changed, removed or put in",
-            )
-        elif entry.payload_sha256 != hashlib.sha256(record.payload).hexdigest():
-            self._find(index, "body", "the body is not the one this entry commits to")
-        elif entry.event_type != record.event_type:
-            self._find(index, "type", f"stored as {record.event_type}, the entry says {entry.event_type}")
-        elif record.event_id != event_id(state.digest()):
-            self._find(index, "event id", "is not the one that belongs to this entry")
-        else:
-            self._find(index, "entry", "is not in its canonical spelling")
-
-    def _kept_size(self) -> int | None:
-        if not self._kept:
-            return None
-        try:
-            return open_checkpoint(self._kept, all_keys(self.keys)).size
-        except TallystickError:
-            return None
-
-    def _check_kept(self, root: bytes | None) -> None:
-        kept, self._kept = self._kept, b""
-        try:
-            checkpoint = open_checkpoint(kept, all_keys(self.keys), origin=self.origin)
-        except TallystickError as error:
-            self._find(-1, "kept checkpoint", str(error))
-            return
-        if root is None and checkpoint.size > self.size:
-            self._find(
-                self.size,
-                "truncated",
-                f"the kept checkpoint covers {checkpoint.size} entries, {self.size} are left",
-            )
-        elif root is not None and checkpoint.root != root:
-            self._find(
-                checkpoint.size - 1,
-                "forked",
-                "the kept checkpoint has another root for this size: history was rewritten",
-            )
-
-    def _find(self, index: int, check: str, detail: str) -> None:
-        self.findings.append(Finding(index=index, check=check, detail=detail))
-
-
 _COMMITMENTS = frozenset({TopicsCommitted.TYPE, ReceiptsRecalled.TYPE})
-_LOOKED_AT = (
-    _COMMITMENTS
-    | KEY_EVENT_TYPES
-    | {ReceiptIssued.TYPE, BatchIngested.TYPE, DatasetDerived.TYPE, RunGatesDecided.TYPE}
-)
+_LOOKED_AT = _COMMITMENTS | {
+    ReceiptIssued.TYPE,
+    BatchIngested.TYPE,
+    DatasetDerived.TYPE,
+    RunGatesDecided.TYPE,
+}
 
 
 class _ReceiptAudit:
     """Steps 6 and 8."""
 
-    def __init__(self, chain: _ChainAudit) -> None:
+    def __init__(self, chain: ChainAudit) -> None:
         self._chain = chain
         self.findings: list[Finding] = []
         self.warnings: list[Finding] = []
         self.receipt_count = 0
         self.object_count = 0
+        self.has_unreadable = False
         self._seen: set[Digest] = set()
 
     async def run(self, log: EventLog, ledger: str, vault: Vault | None) -> None:
         async def at(index: int) -> Recorded:
             return recorded_of(await record_at(log, ledger, index))
 
-        for index in self._chain.later:
-            recorded = await at(index)
+        for index in self._chain.noted:
+            try:
+                recorded = await at(index)
+            except TallystickError as error:
+                self.has_unreadable = True
+                self._find(index, "body", str(error))
+                continue
             match recorded.event:
                 case ReceiptIssued() as event:
                     self.receipt_count += 1

@@ -37,6 +37,7 @@ PREVIOUS_OF_FIRST = "0" * 64
 
 # What a field may not hold: C0 and C1 controls, and line separators that some tools treat as line ends.
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_FORBIDDEN_ABOVE = re.compile("[\x7f-\x9f\u2028\u2029]")
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
 _HEX = re.compile(r"[0-9a-f]{64}")
 _TYPE = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)+\.v[1-9][0-9]*")
@@ -163,6 +164,22 @@ def event_id(leaf_hash: bytes) -> bytes:
 def format_causation(causation: tuple[int, ...]) -> str:
     """The causation line."""
     return ",".join(map(str, causation)) or "-"
+
+
+def is_event_type(name: str) -> bool:
+    """Whether an event may have this type."""
+    return _TYPE.fullmatch(name) is not None
+
+
+def is_clean_text(lines: bytes) -> bool:
+    """Whether these lines are UTF-8 and hold nothing that a field may not; controls below 0x20 are for the
+    caller to look for, who knows which newlines are ends of lines."""
+    if lines.isascii():
+        return b"\x7f" not in lines
+    try:
+        return _FORBIDDEN_ABOVE.search(lines.decode()) is None
+    except UnicodeDecodeError:
+        return False
 
 
 def check_field(text: str, field: str) -> str:

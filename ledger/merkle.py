@@ -143,6 +143,39 @@ class Frontier:
         self._peaks.extend(reversed(peaks_new))
         self._size = size
 
+    def extend_frontier(self, other: Frontier) -> None:
+        """Add the leaves of ``other``, which grew by itself from this frontier's size on.
+
+        Raises: InvalidError if it could not have, because a perfect subtree of it does not start at a
+        multiple of its width here.
+        """
+        width = 1 << max(other._size.bit_length() - 1, 0)
+        if self._size % width:
+            raise InvalidError(
+                "a tree is joined where its subtrees fit",
+                field="size",
+                expected=f"a multiple of {width}",
+                actual=str(self._size),
+            )
+        rest = other._size
+        for peak in other._peaks:
+            # Largest first, so that each one fits after those before it.
+            level = rest.bit_length() - 1
+            rest -= 1 << level
+            joined, above = peak, self._size >> level
+            while above & 1:
+                joined = node_hash(self._peaks.pop(), joined)
+                above >>= 1
+            self._peaks.append(joined)
+            self._size += 1 << level
+
+    def root_with(self, root: bytes) -> bytes:
+        """MTH of the leaves so far and of a tree to their right whose own root is ``root``, where
+        ``extend_frontier`` could add that tree."""
+        for peak in reversed(self._peaks):
+            root = node_hash(peak, root)
+        return root
+
     def root(self) -> bytes:
         """MTH of the leaves so far."""
         return join(self._peaks)

@@ -5,8 +5,8 @@ Each port has one contract suite under ``tests/contracts/`` that every adapter r
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -75,6 +75,58 @@ class EventLog(Protocol):
 
     async def close(self) -> None:
         """Release everything; appended records stay."""
+
+
+class RecordColumns(NamedTuple):
+    """Stored records column by column, for whoever looks at many of them."""
+
+    indices: Sequence[int]
+    event_ids: Sequence[bytes]
+    event_types: Sequence[str]
+    entries: Sequence[bytes]
+    payloads: Sequence[bytes]
+    seals: Sequence[bytes]
+
+    @classmethod
+    def of(cls, records: Sequence[Record]) -> RecordColumns:
+        """These records as columns."""
+        return cls(
+            indices=[record.index for record in records],
+            event_ids=[record.event_id for record in records],
+            event_types=[record.event_type for record in records],
+            entries=[record.entry for record in records],
+            payloads=[record.payload for record in records],
+            seals=[record.seal for record in records],
+        )
+
+    def records(self) -> Iterator[Record]:
+        """These columns as records."""
+        for index, event_id, event_type, entry, payload, seal in zip(*self, strict=True):
+            yield Record(
+                index=index,
+                event_id=event_id,
+                event_type=event_type,
+                entry=entry,
+                payload=payload,
+                seal=seal,
+            )
+
+
+class ColumnReader(Protocol):
+    """Where one ledger is stored, said so that another process can read it: a value that is pickled, sent
+    there, and opens the store by itself."""
+
+    def columns(self, start: int, stop: int) -> Iterator[RecordColumns]:
+        """The records ``start`` to ``stop``, ascending, some at a time; fewer where there are no more."""
+
+
+@runtime_checkable
+class ColumnLog(Protocol):
+    """An event log that several processes can read side by side.  A log need not be one; then it is read
+    through ``EventLog.read``."""
+
+    def column_reader(self, ledger: str) -> ColumnReader:
+        """How another process reads this ledger."""
 
 
 class LedgerIndex(Protocol):
@@ -176,6 +228,27 @@ class KeyStore(SigningKeys, Protocol):
 
     def destroy_subject_key(self, subject_key_id: str) -> None:
         """Erase the key for ever."""
+
+
+class Erasure(Struct, frozen=True, kw_only=True):
+    """A person's erasure as it is remembered outside the ledger; see ``SubjectErased``."""
+
+    tenant: str
+    connection_id: str
+    subject_key_id: str
+    reason: str
+    erased_at_ns: int
+
+
+class ErasureJournal(Protocol):
+    """One tenant's erasures, remembered where neither the ledger nor its backups are, so that a backup that
+    is put back resurrects nobody.  It only ever grows, and the union of two journals is a journal."""
+
+    def keep(self, erasure: Erasure) -> None:
+        """Remember it; durable when it returns.  The first one of a subject key stays."""
+
+    def erasures(self) -> tuple[Erasure, ...]:
+        """All of them, by subject key.  Raises: MalformedError for one that cannot be read."""
 
 
 class ExecutorTask(Struct, frozen=True, kw_only=True):
