@@ -7,9 +7,10 @@
     python3 verify.py COMPLETENESS.json --key VKEY            that a list of entries is complete
     python3 verify.py ... --policy FILE          instead of --key: logs, witnesses and a quorum (tlog-policy)
 
-It needs Python 3.9 or newer and the `cryptography` package, and no network, ledger or configuration.  VKEY is
-the ledger's public key, `name+id+base64`, which you got from somewhere you trust and not from whoever gave
-you the receipt.  Exit status: 0 it holds, 1 it does not, 2 it could not be read or was asked for wrongly.
+It needs Python 3.9 or newer and the `cryptography` package (one with ML-DSA where a ledger has such a key),
+and no network, ledger or configuration.  VKEY is a public key of the ledger, `name+id+base64`, that you
+have from somewhere you trust and not from whoever gave you the receipt.  Exit status: 0 it holds, 1 it does
+not, 2 it could not be read or was asked for wrongly.
 
 The sections below have the names of the sections of docs/format.md, and steps have their numbers.
 """
@@ -27,7 +28,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 INTEGER_MAX = 2**63 - 1
-ED25519, COSIGNATURE = 0x01, 0x04
+ED25519, COSIGNATURE, ML_DSA_44 = 0x01, 0x04, 0x06
+PUBLIC_BYTES = {ED25519: 32, COSIGNATURE: 32, ML_DSA_44: 1_312}
 
 
 class Malformed(Exception):
@@ -186,18 +188,41 @@ class Key:
 
     def verifies(self, message, signature):
         try:
-            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, message)
+            if self.kind == ML_DSA_44:
+                from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
+
+                MLDSA44PublicKey.from_public_bytes(self.public).verify(signature, message)
+            else:
+                Ed25519PublicKey.from_public_bytes(self.public).verify(signature, message)
         except (InvalidSignature, ValueError):
             return False
         return True
 
     def signed_note(self, text, signature):
+        if self.kind == ML_DSA_44:
+            if len(signature) != 8 + 2_420 or signature[0] & 0x80:
+                return False
+            message = subtree_message(self.name, text, signature[:8])
+            return message is not None and self.verifies(message, signature[8:])
         if self.kind == COSIGNATURE:
             if len(signature) != 72 or signature[0] & 0x80:
                 return False
             seconds = int.from_bytes(signature[:8], "big")
             return self.verifies(f"cosignature/v1\ntime {seconds}\n{text}".encode(), signature[8:])
         return self.verifies(text.encode(), signature)
+
+
+def subtree_message(name, text, time):
+    """What an ML-DSA-44 key signs for a checkpoint."""
+    try:
+        origin, size, root = parse_checkpoint(text)
+    except Malformed:
+        return None
+    names = [one.encode() for one in (name, origin)]
+    if any(len(one) > 255 for one in names):
+        return None
+    signer, log = (bytes([len(one)]) + one for one in names)
+    return b"subtree/v1\n\0" + signer + time + log + bytes(8) + size.to_bytes(8, "big") + root
 
 
 def is_name(name):
@@ -209,7 +234,7 @@ def parse_key(vkey):
     parse(len(parts) == 3 and is_name(parts[0]), f"not a verifier key: {vkey!r}")
     data = unbase64(parts[2], "the verifier key")
     parse(
-        len(data) == 33 and data[0] in (ED25519, COSIGNATURE),
+        len(data) == 1 + PUBLIC_BYTES.get(data[0] if data else None, -2),
         "the verifier key is of a kind that is not supported",
     )
     key = Key(parts[0], data[0], data[1:])
@@ -373,18 +398,25 @@ def parse_envelope(data):
     return unbase64(payload, "the payload"), kind, signatures
 
 
-def verify_envelope(data, key, payload_type, step):
+def open_envelope(data, keys, payload_type, step):
+    """The payload, and the known keys that have signed it."""
     payload, kind, signatures = parse_envelope(data)
     demand(kind == payload_type, step, f"the envelope holds {kind!r}")
     type_bytes = kind.encode()
     message = b"DSSEv1 %d %b %d %b" % (len(type_bytes), type_bytes, len(payload), payload)
-    verified = False
+    known, signers = {key.hint: key for key in keys}, []
     for keyid, signature in signatures:
-        holds = key.verifies(message, signature)
-        demand(holds or keyid != key.hint, step, f"the signature of {keyid} is wrong")
-        verified = verified or holds
-    demand(verified, step, f"{key.hint} has not signed the receipt")
-    return payload
+        for key in [known[keyid]] if keyid in known else keys:
+            holds = key.verifies(message, signature)
+            demand(holds or keyid != key.hint, step, f"the signature of {keyid} is wrong")
+            if holds and key not in signers:
+                signers.append(key)
+    demand(signers, step, f"no known key has signed: {', '.join(known)}")
+    return payload, signers
+
+
+def verify_envelope(data, key, payload_type, step):
+    return open_envelope(data, [key], payload_type, step)[0]
 
 
 # --- Statement ------------------------------------------------------------------------------------
@@ -517,12 +549,149 @@ def verify_meta(wire, checkpoint, keys, policy):
     return {"log": origin, "index": index, "size": size, "is_judged": is_judged, "cosigners": cosigners}
 
 
+# --- Keys -----------------------------------------------------------------------------------------
+
+KEY_EVENTS_MAX, KEYS_IN_FORCE_MAX = 1_024, 8
+KINDS = {"Ed25519": ED25519, "ML-DSA-44": ML_DSA_44}
+KEY_EVENTS = {
+    "key.created.v1": {"algorithm": str, "verifier_key": str},
+    "key.rotated.v1": {
+        "algorithm": str,
+        "previous": str,
+        "reason": str,
+        "signatures": list,
+        "verifier_key": str,
+    },
+    "key.revoked.v1": {"previous": str, "reason": str, "signatures": list, "verifier_key": str},
+    "key.compromised.v1": {
+        "from_index": int,
+        "previous": str,
+        "reason": str,
+        "signatures": list,
+        "verifier_key": str,
+    },
+}
+
+
+class Span:
+    """A key and the entries it counts for."""
+
+    def __init__(self, key, start):
+        self.key, self.start, self.until, self.believed_until = key, start, INTEGER_MAX, INTEGER_MAX
+
+    def standing(self, index):
+        if index < self.start:
+            return "not yet in force"
+        if index >= self.believed_until:
+            return "compromised"
+        return "retired" if index >= self.until else "valid"
+
+
+class Keys:
+    """Every key of a ledger, oldest first, folded from its key events."""
+
+    def __init__(self, origin):
+        self.origin, self.spans, self.count, self.last, self.head = origin, {}, 0, -1, ""
+
+    def in_force(self, index):
+        return [span.key for span in self.spans.values() if span.standing(index) == "valid"]
+
+    def ruling(self, index):
+        return list({key.kind: key for key in self.in_force(index)}.values())
+
+    def demand_ruled(self, index, signers, step):
+        ruling = self.ruling(index)
+        if not ruling or any(key not in signers for key in ruling):
+            told = ", ".join(f"{key.hint} is {self.spans[key.vkey].standing(index)}" for key in signers)
+            raise Refused(f"{step}: not signed by the keys that rule at entry {index}: {told}")
+
+    def take(self, entry, payload, step):
+        """Check the next key event; the numbers after `step` are those of the section Keys."""
+        index, kind = entry["index"], entry["type"]
+        demand(kind in KEY_EVENTS, f"{step} 1", f"entry {index} is a {kind}")
+        event = parse_json(payload, f"the body of entry {index}")
+        members(event, f"the body of entry {index}", **KEY_EVENTS[kind])
+        vkey, word = event["verifier_key"], kind.split(".")[1]
+        demand(
+            index > self.last and self.count < KEY_EVENTS_MAX, f"{step} 2", f"entry {index} is out of order"
+        )
+        demand((word == "created") == (self.count == 0), f"{step} 2", f"entry {index} is a {kind}")
+        demand(
+            event.get("previous", "") == self.head, f"{step} 2", f"entry {index} follows another key event"
+        )
+        if word in ("created", "rotated"):
+            key = parse_key(vkey)
+            same = key.kind == KINDS.get(event["algorithm"]) and (word == "rotated" or key.kind == ED25519)
+            demand(key.name == self.origin and same, f"{step} 3", f"{key.hint} is of another ledger or kind")
+            ids = [span.key.id for span in self.spans.values()]
+            demand(key.id not in ids, f"{step} 3", f"{key.hint} is in force a second time")
+            full = len(self.in_force(index)) >= KEYS_IN_FORCE_MAX
+            demand(not full, f"{step} 3", "too many keys are in force")
+        else:
+            demand(vkey in self.spans, f"{step} 3", f"entry {index} is about an unknown key")
+            key = self.spans[vkey].key
+            is_last = key.kind == ED25519 and key in self.ruling(index)
+            demand(not is_last, f"{step} 3", f"{key.hint} has no successor")
+        if word != "created":
+            self.check_signatures(index, kind, event, key, step)
+        if word in ("created", "rotated"):
+            self.spans[vkey] = Span(key, index)
+        elif word == "revoked":
+            demand(self.spans[vkey].standing(index) == "valid", f"{step} 3", f"{key.hint} is not in force")
+            self.spans[vkey].until = index
+        else:
+            back, bound = event["from_index"], min(self.spans[vkey].believed_until, index + 1)
+            demand(0 <= back < bound, f"{step} 3", f"{key.hint} is disowned from entry {back} on")
+            self.spans[vkey].believed_until = back
+        self.count, self.last = self.count + 1, index
+        self.head = "sha256:" + hashlib.sha256(payload).hexdigest()
+
+    def check_signatures(self, index, kind, event, key, step):
+        reason = event["reason"]
+        parse(0 < len(reason) <= 256, "a reason that is empty or too long")
+        parse(not re.search("[\x00-\x1f\x7f-\x9f\u2028\u2029]", reason), "a control character in a reason")
+        lines = [f"tallystick/{kind}", self.origin, event["previous"], event["verifier_key"]]
+        lines += [str(event[name]) for name in ("algorithm", "from_index") if name in event]
+        statement = "".join(f"{line}\n" for line in [*lines, reason]).encode()
+        signers = self.ruling(index) + ([key] if kind == "key.rotated.v1" else [])
+        signatures = [members(one, "a signature", keyid=str, signature=str) for one in event["signatures"]]
+        demand(
+            [keyid for keyid, _ in signatures] == [signer.hint for signer in signers],
+            f"{step} 4",
+            f"entry {index} is signed by other keys",
+        )
+        for place, signer in enumerate(signers):
+            keyid, signature = signatures[place]
+            holds = signer.verifies(statement, unbase64(signature, "a signature"))
+            demand(holds, f"{step} 4", f"the signature of {keyid} under entry {index} is wrong")
+
+
+def verify_keys(parts, checkpoint, trusted, step):
+    """The keys of the ledger, from the key events that a checkpoint covers."""
+    text, _ = parse_note(checkpoint)
+    origin, size, root = parse_checkpoint(text)
+    keys = Keys(origin)
+    parse(parts, "a list of key events without one")
+    for number, part in enumerate(parts):
+        entry, payload, _ = open_proven(part, f"keys[{number}]", origin, size, root, f"{step} 1")
+        keys.take(entry, payload, step)
+    known = [span.key for span in keys.spans.values()]
+    is_trusted = any(key.vkey in keys.spans for key in trusted)
+    demand(
+        is_trusted, f"{step} 5", "none of them is a key you trust: " + ", ".join(key.hint for key in known)
+    )
+    keys.demand_ruled(size - 1, open_note(checkpoint, known, f"{step} 6")[1], f"{step} 6")
+    line = [f"keys {keys.head}"] if keys.count > 1 else []
+    demand(text.split("\n")[3:-1] == line, f"{step} 6", "the checkpoint covers other key events")
+    return keys
+
+
 # --- Bundle ---------------------------------------------------------------------------------------
 
 
 def verify_bundle(data, policy, artifacts=None):
     wire = parse_json(data[:-1] if data.endswith(b"\n") else data, "the bundle")
-    more = {name: kind for name, kind in (("meta", dict),) if name in wire}
+    more = {name: kind for name, kind in (("keys", list), ("meta", dict)) if name in wire}
     entry_text, envelope_text, version, proof_text, *_ = members(
         wire, "the bundle", entry=str, envelope=str, format=str, proof=str, **more
     )
@@ -534,6 +703,7 @@ def verify_bundle(data, policy, artifacts=None):
     demand(entry["type"] == "receipt.issued.v1", "step 2", f"the entry is a {entry['type']}")
     keys = [key for key in policy.logs if key.name == entry["origin"]]
     demand(keys, "step 2", f"no key of the ledger {entry['origin']!r} is known")
+    known = None
 
     digest = hashlib.sha256(envelope).hexdigest()
     demand(
@@ -543,7 +713,18 @@ def verify_bundle(data, policy, artifacts=None):
     )
     demand(len(envelope) == entry["payload_size"], "step 3", "the envelope has another length")
 
-    meta = verify_meta(wire["meta"], checkpoint, keys, policy) if "meta" in wire else None  # 4
+    lines = parse_note(checkpoint)[0].split("\n")[3:]  # 4
+    changed = any(line.startswith("keys ") for line in lines)
+    demand("keys" in wire or not changed, "step 4", "the key events that the checkpoint names are missing")
+    if "keys" in wire:
+        known = verify_keys(wire["keys"], checkpoint, keys, "step 4, keys step")
+        others = [key for key in policy.logs if key.name != entry["origin"]]
+        last = parse_checkpoint(parse_note(checkpoint)[0])[1] - 1
+        policy = Policy(
+            [*others, *known.in_force(last)], policy.witnesses.items(), policy.groups, policy.quorum
+        )
+        keys = [span.key for span in known.spans.values()]
+    meta = verify_meta(wire["meta"], checkpoint, keys, policy) if "meta" in wire else None
     covered = meta is not None and meta["is_judged"]
     asked = Policy(policy.logs, policy.witnesses, policy.groups, "none") if covered else policy
     origin, size, root, cosigners = asked.open_checkpoint(checkpoint, "step 4")
@@ -552,7 +733,9 @@ def verify_bundle(data, policy, artifacts=None):
     demand(index == entry["index"], "step 5", f"the proof is of entry {index}, not of {entry['index']}")
     check_inclusion(index, size, leaf_hash(entry_bytes), path, root, "step 5")
 
-    payload = verify_envelope(envelope, keys[0], "application/vnd.in-toto+json", "step 6")
+    payload, signers = open_envelope(envelope, keys, "application/vnd.in-toto+json", "step 6")
+    if known is not None:
+        known.demand_ruled(index, signers, "step 6")
 
     predicate_type, predicate, named = parse_statement(payload)
     receipt_id = "r" + hashlib.sha256(payload).hexdigest()[:24]
@@ -863,12 +1046,7 @@ def verify_audit_bundle(data, policy):
 def verify_any(envelope, keys, step):
     """The payload of an envelope that one of the ledger's keys has signed."""
     demand(keys, step, "no key of the ledger is known")
-    for key in keys[:-1]:
-        try:
-            return verify_envelope(envelope, key, "application/vnd.in-toto+json", step)
-        except Refused:
-            continue
-    return verify_envelope(envelope, keys[-1], "application/vnd.in-toto+json", step)
+    return open_envelope(envelope, keys, "application/vnd.in-toto+json", step)[0]
 
 
 # --- Command line ---------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from collections.abc import Collection, Sequence
 from domain.errors import InvalidError
 from domain.key_history import KEY_EVENTS_MAX, KeyEvent, KeyHistory
 from ledger.checkpoint import Checkpoint, parse_checkpoint
-from ledger.key_statement import check_key_event
+from ledger.key_statement import check_key_event, read_key_event
 from ledger.ledger import Ledger
 from ledger.notes import VerifierKey, key_hint, parse_note
 from ledger.proven_entry import ProvenEntry, open_proven_entry, prove_entries
@@ -55,12 +55,14 @@ def verify_key_chain(
     checkpoint = parse_checkpoint(parse_note(note).text)
     history = KeyHistory()
     for part in parts:
-        recorded = open_proven_entry(part, checkpoint).recorded
+        opened = open_proven_entry(part, checkpoint)
+        recorded = opened.recorded
         if not isinstance(recorded.event, KeyEvent):
             raise InvalidKeyChainError(
                 "not a key event", field="step 2", actual=f"[{recorded.index}] {recorded.event.TYPE}"
             )
-        history = check_key_event(history, checkpoint.origin, recorded.index, recorded.event)
+        event = read_key_event(opened.payload, recorded.event)
+        history = check_key_event(history, checkpoint.origin, recorded.index, event)
     keys = all_keys(history)
     if not any(key in keys for key in trusted):
         raise InvalidKeyChainError(

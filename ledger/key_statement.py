@@ -17,9 +17,9 @@ Checking a key event:
 
 1. It follows from the key events before it (``domain.key_history``).
 2. Its key is named as the ledger, is of the algorithm it says, and shares its key id with no other.
-3. Its signatures are those of the keys that ruled before, in their order, and for a rotation the new key's
-   after them; no more, no fewer, and each verifies.  The first key's event has none: its seal proves that it
-   is held.
+3. Its body has one spelling.  Its signatures are those of the keys that ruled before, in their order, and for
+   a rotation the new key's after them; no more, no fewer, and each verifies.  The first key's event has none:
+   its seal proves that it is held.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from typing import TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
-from domain.errors import InvalidError
+from domain.errors import InvalidError, MalformedError
+from domain.event_codec import encode_event
 from domain.events import KeyCompromised, KeyCreated, KeyRevoked, KeyRotated, KeySignature
 from domain.key_history import KeyEvent, KeyHistory, history_after
 from ledger.entry import check_field
@@ -68,6 +69,13 @@ def sign_key_event(origin: str, event: C, signers: Sequence[Signer]) -> C:
         for signer in signers
     )
     return replace(event, signatures=signatures)
+
+
+def read_key_event(payload: bytes, event: object) -> KeyEvent:
+    """The key event that was decoded from this body, which is its one spelling.  Raises: MalformedError."""
+    if not isinstance(event, KeyEvent) or encode_event(event) != payload:
+        raise MalformedError("not the one spelling of a key event", actual=repr(payload[:80]))
+    return event
 
 
 def check_key_event(history: KeyHistory, origin: str, index: int, event: KeyEvent) -> KeyHistory:

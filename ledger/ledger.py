@@ -37,7 +37,7 @@ from ledger.entry import (
     parse_entry,
 )
 from ledger.errors import LedgerConflictError
-from ledger.key_statement import check_key_event
+from ledger.key_statement import check_key_event, read_key_event
 from ledger.merkle import HASH_BYTES, Frontier, UnknownLeafError, leaf_hash
 from ledger.notes import Algorithm, VerifierKey, format_verifier_key, verifier_key_of
 from ledger.ports import (
@@ -326,8 +326,7 @@ class Ledger:
             raise InvalidError(problem, field=f"{self.name}[{record.index}]", remedy="Run tally audit.")
 
     def _check_key_event(self, keys: KeyHistory, record: Record) -> KeyHistory:
-        event = recorded_of(record).event
-        assert isinstance(event, KeyEvent)
+        event = read_key_event(record.payload, recorded_of(record).event)
         return check_key_event(keys, self.origin, record.index, event)
 
     def _fold(self, record: Record) -> tuple[str, ...]:
