@@ -244,13 +244,17 @@ class WitnessStore:
             fork_sizes=tuple(int(row[0]) for row in forks),
         )
 
-    def seen(self, origin: str, after_id: int = 0, limit: int = PAGE_MAX) -> list[SeenCheckpoint]:
-        """What a log has shown, in the order it was first shown; at most ``PAGE_MAX`` at a time."""
+    def seen(
+        self, origin: str, after_id: int = 0, limit: int = PAGE_MAX, *, size: int | None = None
+    ) -> list[SeenCheckpoint]:
+        """What a log has shown, in the order it was first shown, at most ``PAGE_MAX`` at a time; with
+        ``size`` only of that size, where two roots are a fork."""
+        of_size = "" if size is None else " AND size = :size"
         with self._reading() as db:
             rows = db.execute(
                 "SELECT seen_id, size, root, note, seen_at_s, decision FROM seen"
-                " WHERE origin = ? AND seen_id > ? ORDER BY seen_id LIMIT ?",
-                (origin, after_id, max(1, min(limit, PAGE_MAX))),
+                f" WHERE origin = :origin AND seen_id > :after{of_size} ORDER BY seen_id LIMIT :limit",
+                {"origin": origin, "after": after_id, "size": size, "limit": max(1, min(limit, PAGE_MAX))},
             ).fetchall()
         return [
             SeenCheckpoint(
@@ -264,15 +268,6 @@ class WitnessStore:
             )
             for seen_id, size, root, note, seen_at_s, decision in rows
         ]
-
-    def shown_at(self, origin: str, size: int) -> list[bytes]:
-        """Every checkpoint of this size that a log has shown; two roots among them are a fork."""
-        with self._reading() as db:
-            rows = db.execute(
-                "SELECT note FROM seen WHERE origin = ? AND size = ? ORDER BY seen_id LIMIT ?",
-                (origin, size, PAGE_MAX),
-            ).fetchall()
-        return [bytes(row[0]) for row in rows]
 
     def close(self) -> None:
         """Release the file."""

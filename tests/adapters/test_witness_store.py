@@ -100,7 +100,7 @@ def test_every_checkpoint_that_was_shown_is_evidence(tmp_path: Path) -> None:
     assert store.seen(ORIGIN, after_id=seen[3].seen_id, limit=1) == [seen[4]]
     forks = find_forks([one.note.encode() for one in seen], [HONEST.key.verifier_key])
     assert tuple(fork.size for fork in forks) == store.standing(ORIGIN).fork_sizes == (10, 20)
-    assert len(store.shown_at(ORIGIN, 20)) == 2
+    assert len(store.seen(ORIGIN, size=20)) == 2
     counts = store.standing(ORIGIN)
     assert (counts.seen_count, counts.refused_count, counts.dropped_count) == (6, 4, 0)
 
@@ -180,7 +180,7 @@ def test_of_racing_requests_one_is_cosigned(tmp_path: Path) -> None:
     assert decisions.count(Decision.COSIGNED) == 1
     assert decisions.count(Decision.STALE) == 19
     assert stores[0].standing(ORIGIN).size == 33
-    assert len(stores[0].shown_at(ORIGIN, 33)) == 20
+    assert len(stores[0].seen(ORIGIN, size=33)) == 20
 
 
 def _race_in_a_process(folder: str, number: int, results: multiprocessing.Queue[str]) -> None:
