@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import argparse
 import mimetypes
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from api.commands.command import CHECK_FAILED, DONE, at_workplace, print_json, read_file
 from api.commands.outcomes import outcome_rows, outcomes_since
 from api.commands.table import format_table
+from api.uploads import checked_options, take_in
+from api.work_lease import WorkLease, settle_or_wait
 from api.workplace import Workplace
 from domain.errors import MalformedError
 from domain.events import BatchIngested
-from ledger.ingest import SAMPLES, Upload, ingest
+from ledger.ingest import SAMPLES, Upload
 from ledger.ports import BATCH_BYTES_MAX
-from ledger.worker import settle
+from ledger.recorded import event_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="how the file is to be read, such as channel_names.XX.ABC..HHZ=left (may be repeated)",
+        help="how the file is to be read, such as sample_rate_hz=200 or channel_names.XX.ABC..HHZ=left"
+        " (may be repeated)",
     )
     parser.add_argument(
         "--no-run", action="store_true", help="only keep the bytes; a running server works them off"
@@ -41,10 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Ingest; 0 when everything was taken in, 1 when something was quarantined or stuck."""
-    options = parse_options(arguments.option)
+    options = checked_options(arguments.kind, parse_options(arguments.option), are_words=True)
+    for name in arguments.file:
+        # One that is missing is told before any of the others is recorded.
+        if name != "-":
+            os.stat(name)
 
     async def work(workplace: Workplace) -> int:
         desk = await workplace.desk()
+        desk.source(arguments.source)
         size_before = desk.ledger.size
         taken = []
         for name in arguments.file:
@@ -60,15 +70,22 @@ def run(arguments: argparse.Namespace) -> int:
                 received_at_ns=desk.clock(),
                 format_options=options,
             )
-            taken.append((name, *await ingest(desk, upload, "cli")))
-        stuck = () if arguments.no_run else await settle(desk)
-        outcomes = await outcomes_since(desk, size_before)
+            taken.append((name, *await take_in(desk, upload, "cli")))
+        lease = WorkLease(workplace.settings.work_lease_path(workplace.settings.tenant))
+        stuck = () if arguments.no_run else await settle_or_wait(desk, lease, _tell_waiting)
+        batch_ids = {event_of(recorded, BatchIngested).batch_id for _, recorded, _ in taken}
+        outcomes = await outcomes_since(desk, size_before, batch_ids)
         if arguments.json:
             print_json(
                 {
                     "batches": [
-                        {"file": name, "batch_id": _batch(r.event).batch_id, "index": r.index, "is_new": new}
-                        for name, r, new in taken
+                        {
+                            "file": name,
+                            "batch_id": event_of(recorded, BatchIngested).batch_id,
+                            "index": recorded.index,
+                            "is_new": is_new,
+                        }
+                        for name, recorded, is_new in taken
                     ],
                     "outcomes": outcomes,
                     "stuck": [str(item.error) for item in stuck],
@@ -76,8 +93,13 @@ def run(arguments: argparse.Namespace) -> int:
             )
         else:
             rows = [
-                (name, _batch(r.event).batch_id, r.index, "new" if new else "already there")
-                for name, r, new in taken
+                (
+                    name,
+                    event_of(recorded, BatchIngested).batch_id,
+                    recorded.index,
+                    "new" if is_new else "already there",
+                )
+                for name, recorded, is_new in taken
             ]
             print(format_table(("file", "batch", "entry", ""), rows))
             if outcomes:
@@ -97,13 +119,12 @@ def parse_options(pairs: list[str]) -> dict[str, Any]:
         if not separator or not name:
             raise MalformedError("not an option", field="--option", expected="NAME=VALUE", actual=pair)
         group, dot, key = name.partition(".")
-        if dot:
-            options.setdefault(group, {})[key] = value
-        else:
-            options[name] = value
+        holder = options.setdefault(group, {}) if dot else options
+        if not isinstance(holder, dict) or (key if dot else name) in holder:
+            raise MalformedError("an option is given twice", field="--option", actual=pair[:80])
+        holder[key if dot else name] = value
     return options
 
 
-def _batch(event: object) -> BatchIngested:
-    assert isinstance(event, BatchIngested)
-    return event
+def _tell_waiting() -> None:
+    print("note: another process works this ledger off; waiting for it.", file=sys.stderr)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec import Struct
 
@@ -24,18 +24,19 @@ class OutcomeLine(Struct, frozen=True, kw_only=True):
     verdict: str
     is_presentable: bool
     receipt_id: str
+    batch_ids: tuple[str, ...]
     detail: str
     is_quarantine: bool = False
 
 
-async def outcomes_since(desk: Desk, index: int) -> list[OutcomeLine]:
-    """Receipts and quarantines recorded from ``index`` on."""
+async def outcomes_since(desk: Desk, index: int, batch_ids: Collection[str]) -> list[OutcomeLine]:
+    """Receipts and quarantines of these batches recorded from ``index`` on."""
     lines = []
     while records := await desk.ledger.read(index, READ_BATCH):
         for record in records:
             if record.event_type in (ReceiptIssued.TYPE, BatchQuarantined.TYPE):
                 line = _line(record.index, recorded_of(record).event)
-                if line is not None:
+                if line is not None and not set(batch_ids).isdisjoint(line.batch_ids):
                     lines.append(line)
         index = records[-1].index + 1
     return lines
@@ -73,6 +74,7 @@ def _line(index: int, event: object) -> OutcomeLine | None:
                 verdict=predicate.verdict,
                 is_presentable=predicate.is_presentable,
                 receipt_id=receipt_id,
+                batch_ids=tuple(batch.batch_id for batch in predicate.batches),
                 detail=why(predicate),
             )
         case BatchQuarantined():
@@ -83,6 +85,7 @@ def _line(index: int, event: object) -> OutcomeLine | None:
                 verdict="quarantined",
                 is_presentable=False,
                 receipt_id="",
+                batch_ids=(event.batch_id,),
                 detail=event.detail,
                 is_quarantine=True,
             )

@@ -18,11 +18,12 @@ from api.openapi import documented
 from api.parameters import INT64_MAX, BatchId, Name, SourceId, TimeNs
 from api.routes.paging import Page, PageSize, PageToken, size_of, start_of, token_of
 from api.tenancy import ApiRequest, Caller
+from api.uploads import checked_options, take_in
 from domain.canonical import JSON_ERRORS
 from domain.errors import MalformedError, UnknownError
 from domain.events import BatchIngested
 from domain.lookups import batch_name
-from ledger.ingest import SAMPLES, Upload, batch_bytes, ingest
+from ledger.ingest import SAMPLES, Upload, batch_bytes
 from ledger.ports import BATCH_BYTES_MAX
 from ledger.recorded import event_of
 from projections.reading import batches as reading
@@ -60,7 +61,17 @@ class BatchState(Struct, frozen=True, kw_only=True):
     summary="Ingest a batch",
     tags=["ingest"],
     responses=documented(
-        *("slow", "limit", "media-type", "unknown", "invalid", "running", "reused-key", "shredded"),
+        *(
+            "slow",
+            "limit",
+            "conflict",
+            "media-type",
+            "unknown",
+            "invalid",
+            "running",
+            "reused-key",
+            "shredded",
+        ),
         also={200: (BatchAccepted, "These bytes from this source were already there")},
     ),
 )
@@ -97,7 +108,7 @@ async def post_batch(
     """
     # Whoever may not send this is told before half a gigabyte is on its way.
     caller.desk.source(source)
-    options = _options(format_options)
+    options = checked_options(kind, _options(format_options))
     body = await read_body(request, caller, BATCH_BYTES_MAX, content_digest)
     media_type = request.headers.get("content-type", "application/octet-stream")
 
@@ -113,7 +124,7 @@ async def post_batch(
             provider_event_time_ns=provider_event_time_ns,
             format_options=options,
         )
-        recorded, is_new = await ingest(caller.desk, upload, caller.actor)
+        recorded, is_new = await take_in(caller.desk, upload, caller.actor)
         event = event_of(recorded, BatchIngested)
         accepted = BatchAccepted(
             batch_id=event.batch_id,
