@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from domain.errors import UnknownError
+from domain.errors import InvalidError, UnknownError
 from domain.events import ProcedureDeployed, ReceiptIssued, Recorded, RunGatesDecided, RunStarted
 from domain.flow import StartRun
 from domain.state import Deployment
@@ -49,7 +49,7 @@ async def reprocess(
     """Run everything that older versions of ``procedure`` ran through the version in force.  Running it twice
     changes nothing.
 
-    Raises: UnknownError when the procedure is not deployed.
+    Raises: UnknownError when the procedure is not deployed, InvalidError when its source has changed since.
     """
     deployments = {
         d.index: d for d in desk.ledger.state.deployments.values() if d.event.procedure == procedure
@@ -58,12 +58,23 @@ async def reprocess(
         raise UnknownError(
             "not deployed", field="procedure", actual=procedure, remedy="Deploy the new version first."
         )
+    for deployment in deployments.values():
+        if (
+            await desk.executor.source_digest(procedure, deployment.event.version)
+            != deployment.event.source_digest
+        ):
+            raise InvalidError(
+                "the source of this version is not the one that was deployed",
+                field=f"{procedure} {deployment.event.version}",
+                remedy="Deploy it again (tally apply), so that new receipts do not just abstain.",
+            )
     done = []
     for started in await _latest_runs(desk, procedure):
         event = started.event
         assert isinstance(event, RunStarted)
         deployment = await _successor(desk, event, deployments)
-        if deployment is None:
+        if deployment is None or desk.source(event.source_id).erased_index is not None:
+            # What was shredded stays as it was; a run that says so would only supersede a good receipt.
             continue
         done.append(await _again(desk, started, event, deployment))
         on_done(done[-1])
