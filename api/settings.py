@@ -4,6 +4,7 @@
 |---|---|---|
 | home | ``TALLY_HOME`` | ``.tally`` in the current folder |
 | store | ``TALLY_STORE`` | ``<home>/ledgers``; a path, or ``esdb://…`` for EventStoreDB |
+| memory | ``TALLY_SEEN`` | ``<home>/seen``; what no backup may hold, best on another disk |
 | tenant | ``TALLY_TENANT`` | ``demo`` |
 | origin prefix | ``TALLY_ORIGIN`` | ``tallystick.local``; a ledger's origin is ``<prefix>/<tenant>`` |
 | public ledgers | ``TALLY_PUBLIC_TLOG`` | none; tenants, separated by commas, whose tiles need no key |
@@ -35,6 +36,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     tenant: str
     origin_prefix: str
     public_ledgers: tuple[str, ...] = ()
+    seen: Path | None = None
 
     def __post_init__(self) -> None:
         parse_identifier(self.tenant, "tenant")
@@ -73,6 +75,10 @@ class Settings(Struct, frozen=True, kw_only=True):
         """Which idempotency keys were used, and what they were answered."""
         return self.home / "requests" / f"{tenant}.sqlite"
 
+    def seen_folder(self, tenant: str) -> Path:
+        """The newest checkpoint this installation has seen of a tenant's ledger, and the tenant's erasures."""
+        return (self.seen or self.home / "seen") / tenant
+
     @property
     def views_folder(self) -> Path:
         """DuckDB files, rebuildable with ``tally rebuild``."""
@@ -98,5 +104,6 @@ def settings_from(
         store=store or found.get("TALLY_STORE") or str(folder / "ledgers"),
         tenant=tenant or found.get("TALLY_TENANT") or TENANT_DEFAULT,
         origin_prefix=found.get("TALLY_ORIGIN") or ORIGIN_PREFIX_DEFAULT,
+        seen=Path(found["TALLY_SEEN"]).absolute() if found.get("TALLY_SEEN") else None,
         public_ledgers=tuple(one.strip() for one in public.split(",")) if public else (),
     )

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from adapters.erasure_journal import FolderErasureJournal
 from adapters.event_logs import describe, open_log
 from adapters.executor.pinned_executor import PinnedExecutor
 from adapters.files.detect import SampleFileFormat
@@ -16,6 +17,7 @@ from api.settings import Settings
 from domain.errors import UnknownError
 from domain.identifiers import parse_identifier
 from ledger.desk import Desk
+from ledger.erasure import apply_erasures
 from ledger.ledger import Ledger, ledger_name
 from ledger.ports import EventLog
 
@@ -44,14 +46,21 @@ class Workplace:
                 clock=time.time_ns,
                 index=SQLiteIndex(self.settings.index_path(name)),
             )
-            self._desks[name] = Desk(
+            desk = Desk(
                 ledger=ledger,
                 vault=self.vault(name),
                 keys=self.keys,
                 executor=self.executor,
                 formats=self.formats,
                 clock=time.time_ns,
+                erasures=FolderErasureJournal(self.settings.seen_folder(name)),
             )
+            try:
+                await apply_erasures(desk)
+            except BaseException:
+                await ledger.close()
+                raise
+            self._desks[name] = desk
         return self._desks[name]
 
     async def existing_desk(self, tenant: str | None = None) -> Desk:

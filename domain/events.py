@@ -418,6 +418,50 @@ class StatementAdded(Struct, frozen=True, kw_only=True, omit_defaults=True):
     statement: bytes
 
 
+class SubjectErased(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A person's data was erased: from this entry on nobody uses the key ``subject_key_id``, which encrypts
+    everything personal from the connection, and the key is destroyed.
+
+    ``reason`` is a code (``ledger.erasure.ErasureReason``); nothing about the person stands here.
+    """
+
+    TYPE: ClassVar[str] = "subject.erased.v1"
+    connection_id: str
+    subject_key_id: str
+    reason: str
+
+
+class LedgerRestored(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Somebody accepted that this ledger goes on from an older state of itself, put back from a backup.
+
+    ``seen`` is the newest checkpoint that the installation had seen before, ``found`` the one that the store
+    ended with; both are signed notes.  What was recorded between the last entry they share and ``seen`` is
+    lost.  ``shared_size`` is how many entries they share as far as could be told from what is left.
+    """
+
+    TYPE: ClassVar[str] = "ledger.restored.v1"
+    seen: str
+    found: str
+    shared_size: int
+    reason: str
+
+
+class CheckpointTimestamped(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A timestamp authority confirmed when a checkpoint existed (RFC 3161).
+
+    The token is over the whole note of ``digest``, which is the seal of the entry at ``size - 1``.
+    ``time_ns`` and ``accuracy_ns`` are what the token says; ``None`` where it says no accuracy.
+    """
+
+    TYPE: ClassVar[str] = "checkpoint.timestamped.v1"
+    size: int
+    digest: Digest
+    authority: str
+    time_ns: int
+    accuracy_ns: int | None
+    token: bytes
+
+
 Event: TypeAlias = (
     LedgerOpened
     | KeyCreated
@@ -442,6 +486,9 @@ Event: TypeAlias = (
     | TopicsCommitted
     | TenantCheckpointed
     | StatementAdded
+    | SubjectErased
+    | LedgerRestored
+    | CheckpointTimestamped
 )
 
 

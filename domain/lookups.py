@@ -14,6 +14,7 @@ from domain.events import (
     RunGatesDecided,
     RunStarted,
     StatementAdded,
+    SubjectErased,
 )
 
 
@@ -37,6 +38,8 @@ def unique_key(event: Event) -> str:
             return f"recalled/{event.recall_id}/{event.part}"
         case StatementAdded():
             return statement_name(event.statement)
+        case SubjectErased():
+            return f"erased/{event.subject_key_id}"
         case _:
             return ""
 

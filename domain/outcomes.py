@@ -61,6 +61,7 @@ class Reason(enum.StrEnum):
     IMPLAUSIBLE = "implausible"
     STALE = "stale"
     RECALLED = "recalled"
+    ERASED = "erased"
     REVISION_SUPERSEDED = "revision_superseded"
 
 

@@ -24,11 +24,13 @@ from domain.events import (
     KeyRevoked,
     KeyRotated,
     LedgerOpened,
+    LedgerRestored,
     ProcedureDeployed,
     RecallDeclared,
     Recorded,
     RunGatesDecided,
     RunStarted,
+    SubjectErased,
 )
 from domain.health.revisions import current_after
 from domain.key_history import KeyHistory, history_after
@@ -55,6 +57,8 @@ class Source(Struct, frozen=True, kw_only=True):
     calibrations: tuple[tuple[int, CalibrationSet], ...] = ()
     datasets: tuple[tuple[int, DatasetDerived], ...] = ()
     revisions: dict[str, RecordRevision] = {}
+    erased_index: int | None = None
+    """Index of the event that erased the person behind this connection; nothing of it can be read again."""
 
 
 class Deployment(Struct, frozen=True, kw_only=True):
@@ -82,6 +86,8 @@ class State(Struct, frozen=True, kw_only=True):
     open_runs: dict[str, OpenRun] = {}
     recalled_firmware: frozenset[str] = frozenset()
     """``<device>/<firmware>`` of firmware that is not believed any more."""
+    forgone: frozenset[str] = frozenset()
+    """Checkpoints (signed notes) that were seen before an older state was put back, and given up knowingly."""
 
 
 def deployment_key(event: ProcedureDeployed) -> str:
@@ -125,6 +131,10 @@ def evolve(state: State, recorded: Recorded) -> State:
             return replace(state, deployments=_put(state.deployments, deployment_key(event), deployment))
         case RecallDeclared():
             return _recalled(state, event)
+        case SubjectErased():
+            return _erased(state, index, event)
+        case LedgerRestored():
+            return replace(state, forgone=state.forgone | {event.seen})
         case DatasetDerived():
             source = state.sources[event.source_id]
             datasets = (*source.datasets, (index, event))[-DATASETS_PER_SOURCE_MAX:]
@@ -158,6 +168,15 @@ def _recalled(state: State, event: RecallDeclared) -> State:
             return replace(state, recalled_firmware=state.recalled_firmware | {event.target})
         case _:
             return state
+
+
+def _erased(state: State, index: int, event: SubjectErased) -> State:
+    """Every connection that this key stands for is erased, once and for ever; what was known of its records
+    goes too."""
+    for source in state.sources.values():
+        if source.subject_key_id == event.subject_key_id and source.erased_index is None:
+            state = _with_source(state, replace(source, erased_index=index, revisions={}))
+    return state
 
 
 def _decided(state: State, event: RunGatesDecided) -> State:

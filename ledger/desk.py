@@ -8,8 +8,9 @@ from msgspec import Struct
 
 from domain.errors import UnknownError
 from domain.state import Source
+from ledger.errors import ErasedSubjectError
 from ledger.ledger import Ledger
-from ledger.ports import Clock, DatasetFormat, Executor, KeyStore, Vault
+from ledger.ports import Clock, DatasetFormat, ErasureJournal, Executor, KeyStore, Vault
 from ledger.subject_cipher import decrypt_subject_bytes, encrypt_subject_bytes
 
 
@@ -22,6 +23,7 @@ class Desk(Struct, frozen=True, kw_only=True, eq=False):
     executor: Executor
     formats: DatasetFormat
     clock: Clock
+    erasures: ErasureJournal
 
     def source(self, source_id: str) -> Source:
         """The registered source.  Raises: UnknownError."""
@@ -35,18 +37,28 @@ class Desk(Struct, frozen=True, kw_only=True, eq=False):
             )
         return source
 
+    def subject_key(self, source: Source) -> bytes:
+        """The key of the person behind a connection.  From the entry on that erased the person it is not
+        used, also where it has not been destroyed yet.
+
+        Raises: ErasedSubjectError, UnknownSubjectKeyError.
+        """
+        if source.erased_index is not None:
+            raise ErasedSubjectError(source.source_id, source.subject_key_id, source.erased_index)
+        return self.keys.subject_key(source.subject_key_id)
+
     def guard(self, source: Source, data: bytes, purpose: str) -> tuple[bytes, bool]:
         """What may be stored of a source's bytes: ciphertext when they are a person's, and whether it is."""
         if not source.subject_key_id:
             return data, False
-        key = self.keys.subject_key(source.subject_key_id)
+        key = self.subject_key(source)
         return encrypt_subject_bytes(key, data, tenant=self.ledger.tenant, purpose=purpose), True
 
     def reveal(self, source: Source, data: bytes, purpose: str) -> bytes:
         """The bytes that ``guard`` was given.  Raises: UnknownSubjectKeyError when they were shredded."""
         if not source.subject_key_id:
             return data
-        key = self.keys.subject_key(source.subject_key_id)
+        key = self.subject_key(source)
         return decrypt_subject_bytes(key, data, tenant=self.ledger.tenant, purpose=purpose)
 
     def record_key_secret(self, source: Source) -> bytes:
@@ -57,6 +69,4 @@ class Desk(Struct, frozen=True, kw_only=True, eq=False):
         """
         if not source.subject_key_id:
             return b""
-        return hmac.digest(
-            self.keys.subject_key(source.subject_key_id), b"tallystick/record-keys/v1", "sha256"
-        )
+        return hmac.digest(self.subject_key(source), b"tallystick/record-keys/v1", "sha256")

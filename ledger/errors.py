@@ -60,3 +60,18 @@ class UnknownSubjectKeyError(UnknownError):
         )
         self.subject_key_id = subject_key_id
         self.is_destroyed = is_destroyed
+
+
+class ErasedSubjectError(UnknownSubjectKeyError):
+    """The ledger says that this person's data was erased, at ``erased_index``; it is shredded, which is
+    neither missing nor tampered with."""
+
+    def __init__(self, connection_id: str, subject_key_id: str, erased_index: int) -> None:
+        super().__init__(subject_key_id, is_destroyed=True)
+        self.what = f"this person's data is shredded: entry {erased_index} erased it"
+        self.field = connection_id
+        self.remedy = (
+            "Receipts and proofs stay valid; what they were made from cannot be read again. "
+            "New data needs a new connection, registered under another id."
+        )
+        self.erased_index = erased_index

@@ -7,6 +7,7 @@ is found out afterwards; what cannot be parsed is quarantined with its bytes.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -15,9 +16,9 @@ from domain.digests import digest_of
 from domain.errors import InvalidError, LimitError, TallystickError
 from domain.events import BatchIngested, BatchQuarantined, DatasetDerived, Recorded
 from domain.identifiers import parse_identifier
-from domain.state import Source
+from domain.state import Source, State
 from ledger.desk import Desk
-from ledger.errors import UnknownSubjectKeyError
+from ledger.errors import ErasedSubjectError, UnknownSubjectKeyError
 from ledger.ledger import Proposal
 from ledger.ports import BATCH_BYTES_MAX
 
@@ -46,10 +47,11 @@ async def ingest(desk: Desk, upload: Upload, actor: str) -> tuple[Recorded, bool
     """Keep an upload and record it; returns the event and whether it is new (the same bytes again are the
     same batch).
 
-    Raises: UnknownError for an unregistered source, InvalidError for an empty or ill-described upload,
-    LimitError.
+    Raises: UnknownError for an unregistered source, ErasedSubjectError for one whose person was erased,
+    InvalidError for an empty or ill-described upload, LimitError.
     """
     source = desk.source(upload.source_id)
+    refuse_erased(source)
     _check(upload, source)
     stored, is_encrypted = desk.guard(source, upload.data, BATCH_PURPOSE)
     digest = digest_of(stored)
@@ -70,10 +72,19 @@ async def ingest(desk: Desk, upload: Upload, actor: str) -> tuple[Recorded, bool
     )
     await desk.vault.put(stored)
     size_before = desk.ledger.size
-    recorded = (
-        await desk.ledger.record(Proposal(event=event, actor=actor, subject=f"batch/{event.batch_id}"))
-    )[0]
+
+    def decide(state: State) -> Sequence[Proposal]:
+        refuse_erased(state.sources[upload.source_id])
+        return (Proposal(event=event, actor=actor, subject=f"batch/{event.batch_id}"),)
+
+    recorded = (await desk.ledger.append(decide))[0]
     return recorded, recorded.index >= size_before
+
+
+def refuse_erased(source: Source) -> None:
+    """Raises: ErasedSubjectError when the person behind this connection was erased."""
+    if source.erased_index is not None:
+        raise ErasedSubjectError(source.source_id, source.subject_key_id, source.erased_index)
 
 
 async def derive(desk: Desk, batch_index: int) -> Recorded:
@@ -83,6 +94,7 @@ async def derive(desk: Desk, batch_index: int) -> Recorded:
     if not isinstance(event, BatchIngested):
         raise InvalidError("not a batch", field="index", actual=str(batch_index))
     try:
+        refuse_erased(desk.source(event.source_id))
         outcome: DatasetDerived | BatchQuarantined = await _derived(desk, event)
     except UnknownSubjectKeyError:
         outcome = _quarantined(event, "shredded", "the subject's key was destroyed", "")

@@ -97,7 +97,7 @@ def conclude(
         plots=plots_of(event_of(facts.started, RunStarted).procedure, result.artifacts),
         failure=answer.refusal,
     )
-    stored += [_store(desk, source, artifact) for artifact in render_report(report_input)]
+    stored += [_store(desk, source, report) for report in render_report(report_input)]
     return Performance(
         decided=RunGatesDecided(
             run_id=event_of(facts.started, RunStarted).run_id,
@@ -119,12 +119,20 @@ def conclude(
     )
 
 
+def unless_erased(desk: Desk, facts: RunFacts, answer: ExecutorAnswer) -> ExecutorAnswer:
+    """``answer``, or its refusal when the person it is about was erased while it was being made."""
+    source = desk.source(event_of(facts.started, RunStarted).source_id)
+    return answer if source.erased_index is None else _erased(source)
+
+
 async def execute(desk: Desk, facts: RunFacts, *, is_replay: bool = False) -> ExecutorAnswer:
     """Hand the run to the executor.  What goes wrong is in the answer: the run still gets its receipt."""
     deployment = event_of(facts.deployment, ProcedureDeployed)
     if withdrawn := event_of(facts.started, RunStarted).withdrawn:
         return _refusal("recalled", withdrawn, "Update the device, or run again with what replaced it.")
     source = desk.source(event_of(facts.started, RunStarted).source_id)
+    if source.erased_index is not None:
+        return _erased(source)
     first_batch = event_of(facts.batches[0], BatchIngested)
     options = dict(deployment.options)
     if deployment.channels:
@@ -168,7 +176,11 @@ async def execute(desk: Desk, facts: RunFacts, *, is_replay: bool = False) -> Ex
 
 
 def _execution_gate(answer: ExecutorAnswer) -> GateTrack:
-    reasons = {"environment": Reason.ENVIRONMENT_MISMATCH, "recalled": Reason.RECALLED}
+    reasons = {
+        "environment": Reason.ENVIRONMENT_MISMATCH,
+        "recalled": Reason.RECALLED,
+        "erased": Reason.ERASED,
+    }
     return GateTrack(
         gate_id=EXECUTION_GATE,
         metric="",
@@ -186,8 +198,14 @@ def _execution_gate(answer: ExecutorAnswer) -> GateTrack:
 
 
 def _store(desk: Desk, source: Source, artifact: Artifact) -> tuple[ArtifactReference, bytes]:
-    """An artifact as it is named in the ledger, and as it lies in the vault."""
-    data, is_encrypted = desk.guard(source, artifact.data, ARTIFACT_PURPOSE)
+    """An artifact as it is named in the ledger, and as it lies in the vault.
+
+    All that a run makes after its person was erased is a report that says so, from what the ledger holds in
+    clear; there is no key any more to encrypt it with.
+    """
+    data, is_encrypted = artifact.data, False
+    if source.erased_index is None:
+        data, is_encrypted = desk.guard(source, artifact.data, ARTIFACT_PURPOSE)
     reference = ArtifactReference(
         name=artifact.name,
         media_type=artifact.media_type,
@@ -215,6 +233,11 @@ def _calibration_in_force(event: CalibrationSet) -> CalibrationInForce:
 def _source_event(recorded: Recorded) -> DeviceRegistered | ConnectionRegistered:
     event = recorded.event
     return event if isinstance(event, ConnectionRegistered) else event_of(recorded, DeviceRegistered)
+
+
+def _erased(source: Source) -> ExecutorAnswer:
+    refusal = f"the person's data was erased by entry {source.erased_index}"
+    return _refusal("erased", refusal, "Nothing can be made of it again.")
 
 
 def _refusal(kind: str, refusal: str, remedy: str) -> ExecutorAnswer:

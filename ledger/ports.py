@@ -230,7 +230,7 @@ class KeyStore(SigningKeys, Protocol):
         """Erase the key for ever."""
 
 
-class Erasure(Struct, frozen=True, kw_only=True):
+class Erasure(Struct, frozen=True, kw_only=True, tag_field="format", tag="tallystick/erasure/v1"):
     """A person's erasure as it is remembered outside the ledger; see ``SubjectErased``."""
 
     tenant: str
@@ -247,8 +247,11 @@ class ErasureJournal(Protocol):
     def keep(self, erasure: Erasure) -> None:
         """Remember it; durable when it returns.  The first one of a subject key stays."""
 
-    def erasures(self) -> tuple[Erasure, ...]:
-        """All of them, by subject key.  Raises: MalformedError for one that cannot be read."""
+    def subject_keys(self) -> frozenset[str]:
+        """The ids of all subject keys that were erased."""
+
+    def erasure(self, subject_key_id: str) -> Erasure:
+        """The erasure of a subject key.  Raises: UnknownError, MalformedError when it cannot be read."""
 
 
 class ExecutorTask(Struct, frozen=True, kw_only=True):

@@ -26,6 +26,7 @@ from domain.events import (
 from domain.identifiers import parse_identifier
 from domain.state import State, deployment_key
 from ledger.desk import Desk
+from ledger.errors import ErasedSubjectError
 from ledger.ledger import Ledger, Proposal
 
 
@@ -41,10 +42,14 @@ async def register_connection(desk: Desk, connection_id: str, provider: str, act
     """Register a person's link to a provider and make the key that will encrypt everything from it.
 
     The key is made before the event is appended: a crash between leaves an unused key, never a connection
-    without one.
+    without one.  Raises: MalformedError, ErasedSubjectError for a connection whose person was erased,
+    ConflictError when the id is taken.
     """
     parse_identifier(connection_id, "connection_id")
     parse_identifier(provider, "provider")
+    known = desk.ledger.state.sources.get(connection_id)
+    if known is not None and known.erased_index is not None:
+        raise ErasedSubjectError(connection_id, known.subject_key_id, known.erased_index)
     subject_key_id = f"{desk.ledger.tenant}.{connection_id}"
     desk.keys.create_subject_key(subject_key_id)
     event = ConnectionRegistered(

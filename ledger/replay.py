@@ -26,12 +26,15 @@ from domain.events import (
     ReceiptReplayed,
     Recorded,
     RunGatesDecided,
+    RunStarted,
 )
 from ledger.desk import Desk
 from ledger.dsse import parse_envelope
+from ledger.errors import ErasedSubjectError
 from ledger.ledger import Proposal
 from ledger.performance import perform_again
 from ledger.receipt import build_statement, parse_receipt
+from ledger.recorded import event_of
 from ledger.run import run_facts
 
 REPRODUCED = "reproduced"
@@ -67,8 +70,11 @@ async def find_receipt(desk: Desk, receipt_id: str) -> int:
 
 
 async def replay(desk: Desk, receipt_id: str) -> Replay:
-    """Run a receipt again.  Raises: UnknownError, InvalidError when the receipt does not fit its own
-    events."""
+    """Run a receipt again.
+
+    Raises: UnknownError, InvalidError when the receipt does not fit its own events, ErasedSubjectError when
+    what it was made from was shredded since.
+    """
     receipt_index = await find_receipt(desk, receipt_id)
     event = (await desk.ledger.get(receipt_index))[1].event
     if not isinstance(event, ReceiptIssued):
@@ -87,6 +93,9 @@ async def replay(desk: Desk, receipt_id: str) -> Replay:
             field=receipt_id,
             remedy="Run tally audit.",
         )
+    source = desk.source(event_of(facts.started, RunStarted).source_id)
+    if source.erased_index is not None and predicate.run.decided_index < source.erased_index:
+        raise ErasedSubjectError(source.source_id, source.subject_key_id, source.erased_index)
     again = (await perform_again(desk, facts, decided.known_revisions)).decided
     statement = build_statement(facts, again, predicate.run.decided_index)
     result, difference = REPRODUCED, ""

@@ -72,11 +72,11 @@ async def reprocess(
     for started in await _latest_runs(desk, procedure):
         event = started.event
         assert isinstance(event, RunStarted)
-        deployment = await _successor(desk, event, deployments)
-        if deployment is None or desk.source(event.source_id).erased_index is not None:
+        successor = await _successor(desk, event, deployments)
+        if successor is None or desk.source(event.source_id).erased_index is not None:
             # What was shredded stays as it was; a run that says so would only supersede a good receipt.
             continue
-        done.append(await _again(desk, started, event, deployment))
+        done.append(await _again(desk, started, event, successor))
         on_done(done[-1])
     return tuple(done)
 

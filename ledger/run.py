@@ -30,7 +30,7 @@ from domain.procedures.procedure import RecordRevision
 from domain.state import Source, State
 from ledger.desk import Desk
 from ledger.ledger import Ledger, Proposal
-from ledger.performance import Performance, conclude, execute
+from ledger.performance import Performance, conclude, execute, unless_erased
 from ledger.ports import ExecutorAnswer
 from ledger.receipt import build_receipt
 from ledger.recorded import event_of
@@ -107,12 +107,14 @@ async def execute_run(desk: Desk, started_index: int) -> Recorded:
     facts = await run_facts(desk.ledger, started_index)
     answer = await execute(desk, facts)
     for _ in range(REVISION_RETRIES_MAX):
+        erased_index = desk.source(event_of(facts.started, RunStarted).source_id).erased_index
+        answer = unless_erased(desk, facts, answer)
         known = _known_revisions(desk.ledger.state, facts, answer)
         performance = conclude(desk, facts, answer, known)
         for data in performance.objects:
             await desk.vault.put(data)
         try:
-            recorded = await _append_receipt(desk, facts, performance, answer)
+            recorded = await _append_receipt(desk, facts, performance, answer, erased_index)
         except LimitError as error:
             # Too much for one append: the run ends all the same, with a receipt that says so.
             answer = replace(
@@ -138,13 +140,16 @@ async def run_facts(ledger: Ledger, started_index: int) -> RunFacts:
 
 
 async def _append_receipt(
-    desk: Desk, facts: RunFacts, performance: Performance, answer: ExecutorAnswer
+    desk: Desk, facts: RunFacts, performance: Performance, answer: ExecutorAnswer, erased_index: int | None
 ) -> Recorded | None:
     started = event_of(facts.started, RunStarted)
     decided = performance.decided
 
     def decide_run(state: State) -> Sequence[Proposal]:
         if started.run_id not in state.open_runs:
+            return ()
+        if state.sources[started.source_id].erased_index != erased_index:
+            # The person was erased since this was concluded: nothing made of their data is recorded any more.
             return ()
         if _known_revisions(state, facts, answer) != decided.known_revisions:
             return ()
