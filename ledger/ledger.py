@@ -26,6 +26,7 @@ from domain.key_history import ED25519, KEY_EVENT_TYPES, KeyEvent, KeyHistory
 from domain.lookups import lookup_names, unique_key
 from domain.state import State, evolve
 from ledger.checkpoint import Checkpoint, sign_checkpoint
+from ledger.covering import Coverer, Covering
 from ledger.entry import (
     CAUSATION_MAX,
     PREVIOUS_OF_FIRST,
@@ -93,6 +94,8 @@ class Ledger:
         self.name = ledger_name(tenant)
         self.origin = origin
         self.index = index
+        self.coverer: Coverer | None = None
+        """Finds witnessed checkpoints to prove entries under; set where witnesses are asked."""
         self._keys = keys
         self._signers: tuple[Signer, ...] = ()
         self._signers_of: KeyHistory | None = None
@@ -218,6 +221,12 @@ class Ledger:
         UnknownLeafError."""
         path = prove_inclusion(self.tile, index, self.size)
         return TlogProof(index=index, path=tuple(path), checkpoint=self._seal)
+
+    async def covering(self, index: int) -> Covering:
+        """What to prove the entry at ``index`` under: the newest checkpoint that witnesses have cosigned, or
+        the newest seal while none of those covers it, and where no witnesses are asked."""
+        found = None if self.coverer is None else await self.coverer.covering(index)
+        return found or Covering(checkpoint=self._seal, size=self.size)
 
     def prove_growth(self, size_old: int) -> list[bytes]:
         """Consistency path from an earlier size (> 0) to the current one.  Raises: UnknownLeafError."""
@@ -371,8 +380,12 @@ class Ledger:
         while batch:
             draft = _Draft(self)
             taken = 0
+            # Deciding may sign a receipt, and a key that is far away keeps nobody else waiting.
+            is_remote = any(signer.is_remote for signer in self.signers(self._state))
             for waiting in batch:
-                if waiting.future.cancelled() or draft.add(waiting):
+                if waiting.future.cancelled() or (
+                    await asyncio.to_thread(draft.add, waiting) if is_remote else draft.add(waiting)
+                ):
                     taken += 1
                 else:
                     break
@@ -396,7 +409,8 @@ class Ledger:
                 records = await asyncio.to_thread(draft.sealed, signers)
             else:
                 records = draft.sealed(signers)
-            await self.log.append(self.name, self.size, records)
+            # Catching up may have overtaken the draft; then the store refuses it, and all is decided again.
+            await self.log.append(self.name, draft.size, records)
             self._state = draft.state
             self._frontier, self._previous = draft.frontier, draft.previous
             self._time_ns, self._seal = draft.time_ns, records[-1].seal
@@ -419,6 +433,7 @@ class _Draft:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self.size = ledger.size
         self.state = ledger._state
         self.frontier = ledger._frontier.copy()
         self.previous = ledger._previous

@@ -210,6 +210,21 @@ async def test_two_writers_take_turns_on_one_ledger(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
+async def test_what_was_decided_before_catching_up_is_decided_again(tmp_path: Path) -> None:
+    async with open_ledger(tmp_path) as one, open_ledger(tmp_path, index_name="other") as two:
+        await two.record(device(1), batch(1))
+        async with one._catch_up_lock:
+            waiting = [asyncio.create_task(one.record(batch(n))) for n in (2, 3)]
+            for _ in range(5):
+                await asyncio.sleep(0)  # the writer has decided, and waits for the lock
+            await one._read_new()
+        assert [(await answer)[0].index for answer in waiting] == [4, 5]
+    log = desk.open_log(tmp_path / "log")
+    assert (await audit(log, NAME)).is_clean
+    await log.close()
+
+
+@pytest.mark.anyio
 async def test_two_writers_register_a_device_once(tmp_path: Path) -> None:
     async with open_ledger(tmp_path) as one, open_ledger(tmp_path, index_name="other") as two:
 

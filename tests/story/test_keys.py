@@ -1,4 +1,4 @@
-"""Receipts over a change of keys: whoever trusts any key of the ledger can judge every receipt, and no other."""
+"""Receipts over a change of keys: whoever trusts any key of the ledger can judge all of them."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ async def test_receipts_before_a_compromise_stay_and_those_after_it_go(home: Pat
         with pytest.raises(InvalidSignerError) as caught:
             verify_bundle(await bundle(desk, doubtful), policy_of_log(second))
         assert caught.value.standing is Standing.COMPROMISED
-        # Who knows no more than the stolen key and an older bundle cannot know; who trusts the newer key is safe.
+        # Who knows no more than the stolen key and an older bundle cannot tell; who trusts the newer one can.
         both_accept(believed_then, first)
         both_refuse(believed_then, second)
 
