@@ -23,12 +23,16 @@ from api.routes import (
     health,
     ledger,
     operation,
+    proofs,
     receipts,
     runs,
     setup,
     sources,
+    statements,
+    tlog,
 )
 from api.settings import Settings
+from api.statement_lane import StatementLane, StatementWriters
 from api.tenancy import caller
 from api.workplace import Workplace
 
@@ -65,8 +69,20 @@ V1_HANDLERS: Sequence[Any] = (
     ledger.get_entry,
     ledger.get_entry_proof,
     ledger.get_consistency,
+    proofs.get_inclusion_proof,
+    proofs.get_consistency_proof,
+    tlog.get_tlog_checkpoint,
+    tlog.get_tlog_tile,
+    statements.post_statement,
+    statements.post_tlog_statement,
 )
-OPEN_HANDLERS: Sequence[Any] = (operation.alive, operation.ready, documentation.get_openapi)
+OPEN_HANDLERS: Sequence[Any] = (
+    operation.alive,
+    operation.ready,
+    documentation.get_openapi,
+    tlog.get_public_checkpoint,
+    tlog.get_public_tile,
+)
 PAGES: Sequence[Any] = (
     documentation.get_docs,
     console.get_console,
@@ -100,6 +116,7 @@ def create_app(settings: Settings) -> Litestar:
         premises = Premises(workplace, api_keys)
         app.state.premises = premises
         app.state.api_keys = api_keys
+        app.state.statement_writers = StatementWriters()
         try:
             premises.open_all()
             yield
@@ -115,5 +132,5 @@ def create_app(settings: Settings) -> Litestar:
         # Errors are logged where they become problems, with less of what people sent in them.
         logging_config=None,
     )
-    app.asgi_handler = with_edge(app.asgi_handler)
+    app.asgi_handler = StatementLane(with_edge(app.asgi_handler), app)
     return app

@@ -18,7 +18,7 @@ from api.problems import MEDIA_TYPE, PROBLEMS, problem_bytes
 
 _log = logging.getLogger("tallystick.api")
 
-_HEADERS = {
+HEADERS = {
     b"x-content-type-options": b"nosniff",
     b"referrer-policy": b"no-referrer",
     b"cross-origin-resource-policy": b"same-origin",
@@ -78,5 +78,5 @@ def with_edge(app: ASGIApp) -> ASGIApp:
 
 def _with_headers(headers: list[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
     present = {name.lower() for name, _ in headers}
-    headers += [(name, value) for name, value in _HEADERS.items() if name not in present]
+    headers += [(name, value) for name, value in HEADERS.items() if name not in present]
     return [*headers, (b"x-request-id", request_id.encode())]
