@@ -30,14 +30,18 @@ from msgspec import UNSET, Struct, UnsetType
 
 from domain.canonical import JSON_ERRORS, canonical_json
 from domain.errors import LimitError, MalformedError
+from ledger.checkpoint import parse_checkpoint
 from ledger.entry import ENTRY_BYTES_MAX
 from ledger.key_chain import KEY_CHAIN_BYTES_MAX, prove_keys
 from ledger.ledger import Ledger
 from ledger.meta_proof import MetaProof
+from ledger.notes import parse_note
 from ledger.ports import PAYLOAD_BYTES_MAX
 from ledger.proven_entry import ProvenEntry
+from ledger.sealing_keys import names_keys
 from ledger.spelling import format_base64, parse_base64
-from ledger.tlog_proof import PROOF_BYTES_MAX, format_tlog_proof
+from ledger.tiles import prove_inclusion
+from ledger.tlog_proof import PROOF_BYTES_MAX, TlogProof, format_tlog_proof
 
 FORMAT = "tallystick/bundle/v1"
 FORMAT_2 = "tallystick/bundle/v2"
@@ -138,12 +142,20 @@ def parse_bundle(data: bytes) -> Bundle:
 
 
 async def bundle_of(ledger: Ledger, receipt_index: int) -> Bundle:
-    """The bundle of a recorded receipt, proven under the newest seal."""
+    """The bundle of a recorded receipt, proven under the newest checkpoint that witnesses have cosigned, or
+    the newest seal (``Ledger.covering``)."""
     record, _ = await ledger.get(receipt_index)
-    proof = ledger.prove(receipt_index)
-    # Nothing is awaited before the keys are proven, so they are under the same seal.
-    _, keys = await prove_keys(ledger) if len(ledger.state.keys.indices) > 1 else (b"", ())
-    return Bundle(entry=record.entry, envelope=record.payload, proof=format_tlog_proof(proof), keys=keys)
+    covering = await ledger.covering(receipt_index)
+    path = prove_inclusion(ledger.tile, receipt_index, covering.size)
+    proof = TlogProof(index=receipt_index, path=tuple(path), checkpoint=covering.checkpoint)
+    is_changed = names_keys(parse_checkpoint(parse_note(covering.checkpoint).text))
+    return Bundle(
+        entry=record.entry,
+        envelope=record.payload,
+        proof=format_tlog_proof(proof),
+        keys=(await prove_keys(ledger, covering.checkpoint))[1] if is_changed else (),
+        meta=covering.meta,
+    )
 
 
 def _meta_of(wire: _WireMeta) -> MetaProof:

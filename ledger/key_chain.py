@@ -37,9 +37,13 @@ class InvalidKeyChainError(InvalidError):
     """These keys cannot be trusted; ``field`` names the step."""
 
 
-async def prove_keys(ledger: Ledger) -> tuple[bytes, tuple[ProvenEntry, ...]]:
-    """The newest checkpoint, and every key event proven under it."""
-    checkpoint, parts = await prove_entries(ledger, ledger.state.keys.indices)
+async def prove_keys(ledger: Ledger, checkpoint: bytes = b"") -> tuple[bytes, tuple[ProvenEntry, ...]]:
+    """A checkpoint, and every key event that it covers, proven under it; ``checkpoint`` is one of this
+    ledger's, the newest seal if none is given."""
+    checkpoint = checkpoint or ledger.checkpoint
+    size = parse_checkpoint(parse_note(checkpoint).text).size
+    covered = [index for index in ledger.state.keys.indices if index < size]
+    checkpoint, parts = await prove_entries(ledger, covered, checkpoint)
     return checkpoint, tuple(parts)
 
 
