@@ -63,6 +63,11 @@ class DatasetReference(Struct, frozen=True, gc=False):
     batch_index: int
 
 
+class RecalledReceipt(Struct, frozen=True, gc=False):
+    receipt_id: str
+    index: int
+
+
 NUMBERS: Final = Nested('["DOUBLE"]', "DOUBLE[]")
 WINDOWS: Final = Nested.list_of(Window, is_filled=True)
 
@@ -192,6 +197,20 @@ class RunGatesDecided(Struct, frozen=True, gc=False):
     artifacts: Raw
     metrics: tuple[Metric, ...]
     failure: str = ""
+
+
+class RecallDeclared(Struct, frozen=True, gc=False):
+    recall_id: str
+    kind: str
+    target: str
+    reason: str
+
+
+class ReceiptsRecalled(Struct, frozen=True, gc=False):
+    recall_id: str
+    recall_index: int
+    part: int
+    receipts: Annotated[Raw, Nested.list_of(RecalledReceipt, is_filled=True)]
 
 
 class ReceiptReplayed(Struct, frozen=True, gc=False):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from ledger.ports import EventLog
@@ -14,30 +16,35 @@ from projections.view import View, check_history
 
 
 @asynccontextmanager
-async def current_view(log: EventLog, ledger: str, path: Path | None) -> AsyncIterator[View]:
+async def current_view(log: EventLog, ledger: str, path: Path) -> AsyncIterator[View]:
     """A view that holds every entry the ledger has now.
 
-    The file at ``path`` is brought up to date when nobody else has it.  While a server serves it, or when
-    it is damaged, the ledger is folded into memory instead: slower, and right all the same.  Raises:
-    ProjectionStoppedError at an entry that cannot be folded.
+    The file at ``path`` is brought up to date when nobody else has it.  While a server serves it, or when it
+    is damaged or of another history, it is left alone, and the ledger is folded into a temporary file:
+    slower, and right all the same.  Raises: ProjectionStoppedError at an entry that cannot be folded.
     """
-    view = await asyncio.to_thread(_open, ledger, path)
-    try:
+    with tempfile.TemporaryDirectory(prefix="tallystick-view-") as folder:
+        view = await _open(log, ledger, path)
+        if view is None:
+            temporary = Path(folder) / "view.duckdb"
+            view = await asyncio.to_thread(partial(View, temporary, ledger, is_scratch=True))
         try:
-            await check_history(log, view)
-        except ViewMismatchError:
+            async with aclosing(pages(log, ledger, view.position.next_index)) as found:
+                async for page in found:
+                    await asyncio.to_thread(view.advance, page)
+            yield view
+        finally:
             await asyncio.to_thread(view.close)
-            view = await asyncio.to_thread(View, None, ledger)
-        async with aclosing(pages(log, ledger, view.position.next_index)) as found:
-            async for page in found:
-                await asyncio.to_thread(view.advance, page)
-        yield view
-    finally:
-        await asyncio.to_thread(view.close)
 
 
-def _open(ledger: str, path: Path | None) -> View:
+async def _open(log: EventLog, ledger: str, path: Path) -> View | None:
     try:
-        return View(path, ledger)
+        view = await asyncio.to_thread(View, path, ledger)
     except (ViewInUseError, MalformedViewError, ViewStorageError):
-        return View(None, ledger)
+        return None
+    try:
+        await check_history(log, view)
+    except ViewMismatchError:
+        await asyncio.to_thread(view.close)
+        return None
+    return view

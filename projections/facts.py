@@ -140,10 +140,26 @@ FLAT: Final[Mapping[str, tuple[type[Struct], FactTable]]] = {
             {"batch_index": ("BIGINT", "datasets[1].batch_index")},
         ),
         (events.ReceiptReplayed.TYPE, bodies.ReceiptReplayed, "receipt_replayed", {}),
+        (events.RecallDeclared.TYPE, bodies.RecallDeclared, "recall_declared", {}),
+        (events.ReceiptsRecalled.TYPE, bodies.ReceiptsRecalled, "receipts_recalled", {}),
     )
 }
-# Known, and nothing of them is shown.
-WITHOUT_ROWS: Final = frozenset({events.LedgerOpened.TYPE, events.KeyCreated.TYPE})
+# Known, and nothing of them is shown: they are the ledger's own business, or not about measurements.
+WITHOUT_ROWS: Final = frozenset(
+    {
+        events.LedgerOpened.TYPE,
+        events.KeyCreated.TYPE,
+        events.KeyRotated.TYPE,
+        events.KeyRevoked.TYPE,
+        events.KeyCompromised.TYPE,
+        events.TopicsCommitted.TYPE,
+        events.TenantCheckpointed.TYPE,
+        events.StatementAdded.TYPE,
+        events.SubjectErased.TYPE,
+        events.LedgerRestored.TYPE,
+        events.CheckpointTimestamped.TYPE,
+    }
+)
 
 RUN_DECIDED: Final = FactTable(
     "run_decided",

@@ -180,29 +180,33 @@ def _reason(body: bodies.RunGatesDecided, gates: tuple[bodies.Gate, ...]) -> str
 def _window_outcomes(gates: tuple[bodies.Gate, ...]) -> str:
     """One letter per window: the worst of its gates, by the rule that makes the verdict of the run
     (``domain.gates``)."""
-    tracks = [gate.outcomes for gate in gates]
-    if not any(gate.required for gate in gates):
-        return "a" * max(map(len, tracks), default=0)
-    if not "".join(tracks).strip("p"):
-        return tracks[0]
+    if not gates:
+        return ""
+    count = len(gates[0].outcomes)
+    is_any_required = True in [gate.required for gate in gates]
+    if is_any_required and not "".join([gate.outcomes for gate in gates]).strip("p"):
+        return "p" * count
     ranks = [gate.outcomes.translate(_REQUIRED_RANK if gate.required else _OPTIONAL_RANK) for gate in gates]
-    return "".join(map(max, *ranks, "0" * len(tracks[0]))).translate(_LETTER)
+    # A pass of nothing would be a claim: without a required gate, every window abstains at best.
+    floor = ("0" if is_any_required else "2") * count
+    return "".join(map(max, floor, *ranks)).translate(_LETTER)
 
 
 def _receipt_rows(records: list[Record]) -> Any:
+    lines = [record.entry.split(b"\n", 8) for record in records]
     receipts, decisions = [], []
-    for record in records:
-        _, _, _, _, _, _, subject, causation, _ = record.entry.split(b"\n", 8)
+    for _, _, _, _, _, _, subject, causation, _ in lines:
         if not subject.startswith(b"receipt/") or causation == b"-":
             raise MalformedError(
                 "not the entry of a receipt",
                 field="subject",
                 expected="receipt/<id>, caused by its decision",
-                actual=repr(subject),
+                actual=repr(subject)[:80],
             )
         receipts.append(subject[8:])
         decisions.append(int(causation[causation.rfind(b",") + 1 :]))
-    return _stage(RECEIPT_ISSUED, [*_place(records), receipts, decisions])
+    times = [int(line[4]) for line in lines]
+    return _stage(RECEIPT_ISSUED, [[record.index for record in records], times, receipts, decisions])
 
 
 def _place(records: list[Record]) -> tuple[list[int], list[int]]:

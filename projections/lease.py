@@ -10,17 +10,24 @@ import fcntl
 import os
 from pathlib import Path
 
-from projections.errors import ViewInUseError
+from projections.errors import ViewInUseError, ViewStorageError
 
 _HOLDER_BYTES_MAX = 100
 
 
 class Lease:
-    """Held from its creation until ``release``.  Raises: ViewInUseError when somebody else holds it."""
+    """Held from its creation until ``release``.
+
+    Raises: ViewInUseError when somebody else holds it, ViewStorageError when there is no place for it.
+    """
 
     def __init__(self, view: Path) -> None:
         path = view.with_name(view.name + ".lock")
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            view.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ViewStorageError(view, str(error)) from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,8 @@ from projections.view import View, connect, read_position
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# A transaction costs about 10 ms whatever is in it; with their rows so many events take about 150 MB.
+_TRANSACTION_EVENTS: Final = 32_768
 # A scratch view has no log of its own; this bounds what waits in memory to be written.
 _CHECKPOINT_EVENTS: Final = 262_144
 
@@ -143,9 +146,10 @@ class Scratch:
         """Fold up to position ``stop``, or to the end of the ledger as it is."""
         began = time.perf_counter()
         written = self.position
-        async with aclosing(pages(self._log, self._ledger, self.position, stop)) as found:
-            async for page in found:
-                await self.run(self._view.advance, page)
+        found = pages(self._log, self._ledger, self.position, stop, events_max=_TRANSACTION_EVENTS)
+        async with aclosing(found):
+            async for records in found:
+                await self.run(self._view.advance, records)
                 if self.position - written >= _CHECKPOINT_EVENTS:
                     await self.run(self._view.checkpoint)
                     written = self.position
@@ -186,6 +190,7 @@ class Scratch:
         return await loop.run_in_executor(self._thread, partial(function, *arguments, **options))
 
     def _remove(self) -> None:
+        shutil.rmtree(f"{self._file}.tmp", ignore_errors=True)
         for suffix in ("", ".wal", ".lock"):
             self._file.with_name(self._file.name + suffix).unlink(missing_ok=True)
 

@@ -179,8 +179,8 @@ class ProjectionRunner:
 
     async def _catch_up(self, stop: int | None = None) -> None:
         async with aclosing(pages(self.log, self.ledger, self.position, stop)) as found:
-            async for page in found:
-                await self._advance(page)
+            async for records in found:
+                await self._advance(records)
 
     async def _advance(self, records: Sequence[Record]) -> None:
         try:

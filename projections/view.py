@@ -50,8 +50,8 @@ _SETTINGS: Final[dict[str, str | bool | int | float | list[str]]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "python_enable_replacements": "false",
-    # The default of 16 MiB rewrites row groups again and again during a rebuild.
-    "checkpoint_threshold": "256MiB",
+    # Each checkpoint rewrites row groups that are not full; a crash costs reading so much of the log again.
+    "checkpoint_threshold": "64MiB",
 }
 _CAUSE_CHARACTERS_MAX: Final = 500
 
@@ -171,7 +171,7 @@ class View:
     def _advance(self, records: Sequence[Record]) -> None:
         try:
             check_chain(records[0], self.position, self.ledger)
-            self._write(fold(records, self.position, self.open_runs))
+            self.write(fold(records, self.position, self.open_runs))
         except ViewMismatchError:
             raise
         except _POISONS as error:
@@ -182,7 +182,11 @@ class View:
             self._advance(records[:half])
             self._advance(records[half:])
 
-    def _write(self, increment: Increment) -> None:
+    def write(self, increment: Increment) -> None:
+        """Commit an increment that begins where the view stands.
+
+        Raises: ViewMismatchError when it does not, ViewStorageError, and what DuckDB says of rows it refuses.
+        """
         connection = self._connection
         try:
             connection.begin()
@@ -273,8 +277,10 @@ class View:
 
 def connect(path: Path | None, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
     """A connection with our settings.  Raises: ViewInUseError, MalformedViewError."""
+    # In memory there is nowhere to spill to but the working directory, which is not ours.
+    settings = _SETTINGS if path else {**_SETTINGS, "temp_directory": ""}
     try:
-        connection = duckdb.connect(str(path) if path else ":memory:", read_only=read_only, config=_SETTINGS)
+        connection = duckdb.connect(str(path) if path else ":memory:", read_only=read_only, config=settings)
         connection.execute("SET lock_configuration = true")
         return connection
     except duckdb.ConnectionException as error:
@@ -287,7 +293,8 @@ def connect(path: Path | None, *, read_only: bool = False) -> duckdb.DuckDBPyCon
 
 def connect_scratch(path: Path) -> duckdb.DuckDBPyConnection:
     """A connection to a file that is thrown away if the process ends before its checkpoint."""
-    connection = duckdb.connect(":memory:", config={**_SETTINGS, "enable_external_access": "true"})
+    settings = {**_SETTINGS, "enable_external_access": "true", "temp_directory": f"{path}.tmp"}
+    connection = duckdb.connect(":memory:", config=settings)
     quoted = str(path).replace("'", "''")
     try:
         connection.execute(f"ATTACH '{quoted}' AS scratch (RECOVERY_MODE no_wal_writes)")

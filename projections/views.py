@@ -30,7 +30,14 @@ SELECT registered.device_id AS source_id, registered.entry_index, registered.rec
     issued_at_ns, valid_from_ns, valid_until_ns
 FROM (SELECT * FROM device_registered {_NEWEST.format("device_id")}) AS registered
 LEFT JOIN (SELECT * FROM device_configured {_NEWEST.format("device_id")}) AS configured USING (device_id)
-LEFT JOIN (SELECT * FROM calibration_set {_NEWEST.format("device_id")}) AS calibrated USING (device_id)
+LEFT JOIN (
+    SELECT * FROM calibration_set
+    WHERE NOT EXISTS (
+        SELECT 1 FROM recall_declared
+        WHERE kind = 'calibration' AND target IN (calibration_id, device_id || '/' || calibration_id)
+    )
+    {_NEWEST.format("device_id")}
+) AS calibrated USING (device_id)
 """
 
 CONNECTIONS: Final = f"""
@@ -110,7 +117,22 @@ WHERE supersedes <> ''
 GROUP BY supersedes
 """
 
-RUNS: Final = """
+# A receipt that rests on something that was withdrawn, with the newest recall that says so.
+RECALLS: Final = """
+CREATE VIEW recalls AS
+SELECT receipt.receipt_id, arg_max(recall_id, entry_index) AS recall_id,
+    arg_max(recall_index, entry_index) AS recall_index
+FROM (SELECT entry_index, recall_id, recall_index, unnest(receipts) AS receipt FROM receipts_recalled)
+GROUP BY ALL
+"""
+
+# What a receipt is worth now; what was recalled or replaced says so first, whatever its verdict was.
+_STATUS: Final = """CASE WHEN recalls.recall_id IS NOT NULL THEN 'recalled'
+    WHEN newer.receipt_id IS NOT NULL THEN 'superseded'
+    WHEN receipt.receipt_id IS NULL THEN NULL
+    WHEN is_presentable THEN 'valid' ELSE 'withheld' END"""
+
+RUNS: Final = f"""
 CREATE VIEW runs AS
 SELECT started.entry_index AS run_index, started.run_id,
     CASE WHEN receipt.entry_index IS NOT NULL THEN 'receipted'
@@ -121,11 +143,13 @@ SELECT started.entry_index AS run_index, started.run_id,
     verdict, is_presentable, reason, failure, start_ns, end_ns, len(windows) AS window_count,
     list_min(scores) AS score_min, list_median(scores) AS score_median,
     decided.entry_index AS decision_index, receipt.entry_index AS receipt_index, receipt.receipt_id,
+    {_STATUS} AS receipt_status,
     started.supersedes, newer.receipt_id AS superseded_by
 FROM run_started AS started
 LEFT JOIN run_decided AS decided ON decided.run_index = started.entry_index
 LEFT JOIN receipt_issued AS receipt ON receipt.decision_index = decided.entry_index
 LEFT JOIN supersessions AS newer ON newer.superseded = receipt.receipt_id
+LEFT JOIN recalls ON recalls.receipt_id = receipt.receipt_id
 """
 
 WINDOWS: Final = f"""
@@ -181,17 +205,19 @@ FROM receipt_replayed
 GROUP BY receipt_index
 """
 
-RECEIPTS: Final = """
+RECEIPTS: Final = f"""
 CREATE VIEW receipts AS
 SELECT receipt.entry_index AS receipt_index, receipt.receipt_id, receipt.recorded_at_ns,
     receipt.decision_index, decided.run_id, decided.run_index, source_id, procedure, procedure_version,
-    verdict, is_presentable, supersedes, newer.receipt_id AS superseded_by,
+    verdict, is_presentable, {_STATUS} AS status,
+    supersedes, newer.receipt_id AS superseded_by, recalls.recall_id,
     coalesce(replay_count, 0) AS replay_count, coalesce(diverged_count, 0) AS diverged_count,
     last_result AS last_replay_result, last_index AS last_replay_index, last_at_ns AS last_replay_at_ns
 FROM receipt_issued AS receipt
 LEFT JOIN run_decided AS decided ON decided.entry_index = receipt.decision_index
 LEFT JOIN run_started AS started ON started.entry_index = decided.run_index
 LEFT JOIN supersessions AS newer ON newer.superseded = receipt.receipt_id
+LEFT JOIN recalls ON recalls.receipt_id = receipt.receipt_id
 LEFT JOIN replays ON replays.receipt_index = receipt.entry_index
 """
 
@@ -205,6 +231,7 @@ VIEWS: Final = (
     BATCHES,
     DATASETS,
     SUPERSESSIONS,
+    RECALLS,
     RUNS,
     WINDOWS,
     TELEMETRY,

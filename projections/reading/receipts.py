@@ -14,8 +14,12 @@ from projections.reading.rows import PAGE_ROWS, Conditions, Listing, Page
 
 
 class ReceiptSummary(Struct, frozen=True, kw_only=True):
-    """A receipt with its run.  ``last_replay_result`` is ``reproduced``, ``reproduced-quantised`` or
-    ``diverged``; ``None`` without a replay."""
+    """A receipt with its run.
+
+    ``status`` is ``valid``, ``withheld`` (its verdict is not presentable), ``superseded`` or ``recalled``.
+    ``last_replay_result`` is ``reproduced``, ``reproduced-quantised`` or ``diverged``; ``None`` without a
+    replay.
+    """
 
     receipt_index: int
     receipt_id: str
@@ -28,8 +32,10 @@ class ReceiptSummary(Struct, frozen=True, kw_only=True):
     procedure_version: str
     verdict: str
     is_presentable: bool
+    status: str
     supersedes: str
     superseded_by: str | None
+    recall_id: str | None
     replay_count: int
     diverged_count: int
     last_replay_result: str | None

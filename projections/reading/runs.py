@@ -18,8 +18,8 @@ class RunSummary(Struct, frozen=True, kw_only=True):
     ``None``.
 
     ``score_min`` and ``score_median`` are over the windows' validity in 0..1; ``start_ns`` and ``end_ns``
-    bound its windows (``None`` where instants are personal).  ``supersedes`` and ``superseded_by`` are
-    receipt ids.
+    bound its windows (``None`` where instants are personal).  ``receipt_status`` is ``valid``, ``withheld``,
+    ``superseded`` or ``recalled``; ``supersedes`` and ``superseded_by`` are receipt ids.
     """
 
     run_index: int
@@ -42,6 +42,7 @@ class RunSummary(Struct, frozen=True, kw_only=True):
     decision_index: int | None
     receipt_index: int | None
     receipt_id: str | None
+    receipt_status: str | None
     supersedes: str
     superseded_by: str | None
 

@@ -57,23 +57,25 @@ class MetricName(Struct, frozen=True, kw_only=True):
 
 
 _POINTS: Final = """(
-SELECT started.run_id, "window", coalesce(each.start_ns, received_at_ns)
-    AS time_ns, each.start_ns, each.end_ns, metric, unit,
-       "value", coalesce(reason, 'none') AS reason, started.run_index
-FROM (SELECT metric_track.run_index, metric, unit, generate_subscripts(track, 1) - 1
-    AS "window", unnest(windows) AS each,
-             unnest(track) AS "value", unnest(from_json(reasons, '["VARCHAR"]')) AS reason
-      FROM metric_track JOIN run_decided USING (entry_index)
-      WHERE metric_track.run_index IN (SELECT entry_index FROM run_started
-          WHERE {runs}) AND {tracks}) AS tracks
-JOIN (SELECT run_started.entry_index AS run_index, run_id, received_at_ns FROM run_started
-      JOIN batch_ingested ON batch_ingested.entry_index = batch_index) AS started USING (run_index)
+    SELECT started.run_id, "window", coalesce(each.start_ns, received_at_ns) AS time_ns, each.start_ns,
+        each.end_ns, metric, unit, "value", coalesce(reason, 'none') AS reason, run_index, position
+    FROM (
+        SELECT metric_track.run_index, position, metric, unit, generate_subscripts(track, 1) - 1 AS "window",
+            unnest(windows) AS each, unnest(track) AS "value",
+            unnest(from_json(reasons, '["VARCHAR"]')) AS reason
+        FROM metric_track JOIN run_decided USING (entry_index)
+        WHERE metric_track.run_index IN (SELECT entry_index FROM run_started WHERE {runs}) AND {tracks}
+    ) AS unfolded
+    JOIN (
+        SELECT run_started.entry_index AS run_index, run_id, received_at_ns
+        FROM run_started JOIN batch_ingested ON batch_ingested.entry_index = batch_index
+    ) AS started USING (run_index)
 )"""
 
 
 def telemetry_of_run(connection: DuckDBPyConnection, run_id: str) -> tuple[TelemetryPoint, ...]:
     """Every metric of every window of a run, in the order of the procedure.  Raises: UnknownRowError."""
-    source = _POINTS.format(runs="run_id = ?", tracks="true")
+    source = _POINTS.format(runs="run_id = ?", tracks="true") + ' ORDER BY position, "window"'
     rows = fetch(connection, TelemetryPoint, source, [run_id])
     if not rows and not connection.execute("SELECT 1 FROM run_started WHERE run_id = ?", [run_id]).fetchall():
         raise UnknownRowError("run", run_id)
@@ -122,11 +124,11 @@ def telemetry_series(
         raise InvalidError("a bucket has a width", field="bucket_ns", expected=">= 1", actual=str(bucket_ns))
     source, parameters = _selected(metric, source_id, run_id, procedure, from_ns, until_ns)
     buckets = f"""(
-        SELECT time_ns - time_ns % ?::BIGINT AS time_ns, unit, count("value")
-            AS count, count(*) - count("value") AS missing_count,
-               min("value") AS minimum, avg("value" ORDER BY run_index, "window") AS average, max("value")
-                   AS maximum
-        FROM {source} GROUP BY ALL) ORDER BY time_ns, unit LIMIT {BUCKETS_MAX + 1}"""
+        SELECT time_ns - time_ns % ?::BIGINT AS time_ns, unit, count("value") AS count,
+            count(*) - count("value") AS missing_count, min("value") AS minimum,
+            avg("value" ORDER BY run_index, "window") AS average, max("value") AS maximum
+        FROM {source} GROUP BY ALL
+    ) ORDER BY time_ns, unit LIMIT {BUCKETS_MAX + 1}"""
     found = fetch(connection, TelemetryBucket, buckets, [bucket_ns, *parameters])
     if len(found) > BUCKETS_MAX:
         raise LimitError(
@@ -140,9 +142,10 @@ def telemetry_series(
 
 def list_metrics(connection: DuckDBPyConnection, source_id: str) -> tuple[MetricName, ...]:
     """Metrics that runs on a source measured, by name."""
-    query = """(SELECT metric, unit, count(*) AS run_count FROM metric_track
-        WHERE run_index IN (SELECT entry_index FROM run_started
-            WHERE source_id = ?) GROUP BY ALL) ORDER BY metric, unit"""
+    query = """(
+        SELECT metric, unit, count(*) AS run_count FROM metric_track
+        WHERE run_index IN (SELECT entry_index FROM run_started WHERE source_id = ?) GROUP BY ALL
+    ) ORDER BY metric, unit"""
     return fetch(connection, MetricName, query, [source_id])
 
 

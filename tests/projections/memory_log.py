@@ -22,7 +22,7 @@ class MemoryLog:
         self._grown = asyncio.Event()
         self._is_repeating = is_repeating
         self._read_limit_max = read_limit_max
-        self.read_count = 0
+        self.largest_read = 0
 
     async def append(self, ledger: str, expected_size: int, records: Sequence[Record]) -> None:
         stored = self._records.setdefault(ledger, [])
@@ -38,7 +38,7 @@ class MemoryLog:
         return len(self._records.get(ledger, []))
 
     async def read(self, ledger: str, start: int, limit: int) -> list[Record]:
-        self.read_count += 1
+        self.largest_read = max(self.largest_read, limit)
         stored = self._records.get(ledger, [])
         return stored[start : start + min(limit, self._read_limit_max)]
 

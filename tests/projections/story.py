@@ -32,8 +32,11 @@ from domain.events import (
     LedgerOpened,
     NumericEnvironment,
     ProcedureDeployed,
+    RecallDeclared,
+    RecalledReceipt,
     ReceiptIssued,
     ReceiptReplayed,
+    ReceiptsRecalled,
     RunGatesDecided,
     RunStarted,
 )
@@ -82,8 +85,9 @@ MAPPER_METRICS = (
 class Story:
     """Appends events to a growing, chained list of records."""
 
-    def __init__(self, seed: int, *, origin: str = ORIGIN) -> None:
+    def __init__(self, seed: int, *, origin: str = ORIGIN, hole_share: float = 0.1) -> None:
         self.random = Random(seed)
+        self._hole_share = hole_share
         self.records: list[Record] = []
         self._origin = origin
         self._previous = PREVIOUS_OF_FIRST
@@ -442,15 +446,38 @@ class Story:
             (batch_index,),
         )
 
+    def recall(self, kind: str, target: str, receipts: tuple[tuple[str, int], ...]) -> str:
+        """Something that receipts rest on is withdrawn; returns the recall's id."""
+        recall_id = self.name("w")
+        declared = self.add(
+            RecallDeclared(
+                recall_id=recall_id, kind=kind, target=target, reason="The certificate was wrong."
+            ),
+            f"recall/{recall_id}",
+        )
+        self.add(
+            ReceiptsRecalled(
+                recall_id=recall_id,
+                recall_index=declared,
+                part=0,
+                is_last=True,
+                receipt_count=len(receipts),
+                receipts=tuple(RecalledReceipt(receipt_id=name, index=index) for name, index in receipts),
+            ),
+            f"recall/{recall_id}",
+            (declared,),
+        )
+        return recall_id
+
     def name(self, prefix: str) -> str:
         """A new identifier."""
         self._serial += 1
         return prefix + hashlib.sha256(f"{prefix}{self._serial}".encode()).hexdigest()[:24]
 
     def _metric(self, name: str, window_count: int) -> MetricTrack:
-        # Most runs measure everything; one in ten tracks has a hole, and then says why.
+        # Most runs measure everything; some tracks have a hole, and then say why.
         values: list[float | None] = [round(self.random.random() * 0.88, 6) for _ in range(window_count)]
-        if window_count and self.random.random() < 0.1:
+        if window_count and self.random.random() < self._hole_share:
             hole = self.random.randrange(window_count)
             values[hole] = None
             reasons = tuple(
@@ -460,10 +487,18 @@ class Story:
         return MetricTrack(name=name, unit="1", values=tuple(values))
 
 
-def tell(seed: int, *, rounds: int, devices: int = 2, connections: int = 3, window_count: int = 6) -> Story:
+def tell(
+    seed: int,
+    *,
+    rounds: int,
+    devices: int = 2,
+    connections: int = 3,
+    window_count: int = 6,
+    hole_share: float = 0.1,
+) -> Story:
     """A whole history: in each round one device uploads an hour and every connection sends a payload; some
     go wrong."""
-    story = Story(seed)
+    story = Story(seed, hole_share=hole_share)
     story.opening()
     signal = [(name, story.deployment(name, "samples", SIGNAL_METRICS)) for name in SIGNAL_PROCEDURES]
     mapper = story.deployment("oura.sleep", "oura.sleep", MAPPER_METRICS)
@@ -475,7 +510,27 @@ def tell(seed: int, *, rounds: int, devices: int = 2, connections: int = 3, wind
             _device_round(story, device_id, places, signal, window_count)
         for connection_id, source in links:
             _payload_run(story, connection_id, source, mapper)
+    if sources:
+        _endings(story, sources[0], signal[0])
     return story
+
+
+def _endings(
+    story: Story, source: tuple[str, tuple[int, int, int]], deployment: tuple[str, tuple[int, int, Contract]]
+) -> None:
+    """What chance may have left out: a quarantine, a replay, a recall, a run that still runs."""
+    (device_id, places), (procedure, (published, deployed, contract)) = source, deployment
+    batch_id, batch_index = story.batch(device_id, "samples")
+    story.quarantine(batch_id, batch_index, device_id)
+    batch_id, batch_index = story.batch(device_id, "samples")
+    dataset = story.dataset(batch_id, batch_index, device_id, "samples")
+    indices = (deployed, published, *places)
+    run_id, started = story.start(device_id, procedure, dataset, indices)
+    receipt_id = story.finish(run_id, started, contract, 2, worst_value=0.95)
+    receipt_index = len(story.records) - 1
+    story.replay(receipt_id, receipt_index)
+    story.recall("firmware", f"{device_id}/1.0.0", ((receipt_id, receipt_index),))
+    story.start(device_id, procedure, dataset, indices)
 
 
 def _device_round(
