@@ -187,6 +187,18 @@ def is_key_name(name: str) -> bool:
     return bool(name) and not _NEVER_IN_NAMES.search(name) and not any(map(str.isspace, name))
 
 
+def check_key_name(name: str, field: str) -> str:
+    """Return ``name`` if a key may have it.  Raises: MalformedError naming ``field``."""
+    if not is_key_name(name) or len(name) > KEY_NAME_LENGTH_MAX:
+        raise MalformedError(
+            "not a key name",
+            field=field,
+            expected="a C2SP name without white space or +, such as example.org/ledger-acme",
+            actual=repr(name)[:80],
+        )
+    return name
+
+
 def key_id(name: str, algorithm: Algorithm, public_key: bytes) -> bytes:
     """Four bytes that find a key."""
     return hashlib.sha256(name.encode() + b"\n" + bytes((algorithm,)) + public_key).digest()[:4]

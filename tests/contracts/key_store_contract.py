@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from domain.errors import MalformedError
+from domain.errors import MalformedError, UnknownError
 from ledger.errors import UnknownSubjectKeyError
 from ledger.ports import KeyStore
 
@@ -44,6 +44,64 @@ class KeyStoreContract:
         with ThreadPoolExecutor(8) as pool:
             keys = set(pool.map(lambda _: open_store().signer(ORIGIN).public_key, range(24)))
         assert len(keys) == 1
+
+    def test_a_store_that_made_no_key_holds_none(self, open_store: Callable[[], KeyStore]) -> None:
+        assert open_store().signers(ORIGIN) == ()
+
+    def test_the_next_key_is_made_once_and_stays_the_next_until_it_is_known(
+        self, open_store: Callable[[], KeyStore]
+    ) -> None:
+        first = open_store().signer(ORIGIN)
+        pending = open_store().next_signer(ORIGIN, [first.public_key], first.algorithm)
+        again = open_store().next_signer(ORIGIN, [first.public_key], first.algorithm)
+        assert (pending.name, pending.algorithm) == (ORIGIN, first.algorithm)
+        assert pending.public_key == again.public_key != first.public_key
+        third = open_store().next_signer(ORIGIN, [first.public_key, pending.public_key], first.algorithm)
+        held = open_store().signers(ORIGIN)
+        assert [signer.public_key for signer in held] == [
+            first.public_key,
+            pending.public_key,
+            third.public_key,
+        ]
+        # The first key is still the first.
+        assert open_store().signer(ORIGIN).public_key == first.public_key
+        Ed25519PublicKey.from_public_bytes(third.public_key).verify(
+            third.sign(b"a checkpoint"), b"a checkpoint"
+        )
+
+    def test_the_first_key_is_the_next_of_a_ledger_that_has_none(
+        self, open_store: Callable[[], KeyStore]
+    ) -> None:
+        made = open_store().next_signer(ORIGIN, [], "Ed25519")
+        assert open_store().signer(ORIGIN).public_key == made.public_key
+        assert len(open_store().signers(ORIGIN)) == 1
+
+    def test_stores_opened_at_once_agree_on_the_next_key(self, open_store: Callable[[], KeyStore]) -> None:
+        first = open_store().signer(ORIGIN).public_key
+        with ThreadPoolExecutor(8) as pool:
+            keys = set(
+                pool.map(lambda _: open_store().next_signer(ORIGIN, [first], "Ed25519").public_key, range(16))
+            )
+        assert len(keys) == 1
+        assert len(open_store().signers(ORIGIN)) == 2
+
+    def test_keys_of_one_origin_are_not_those_of_another_that_begins_like_it(
+        self, open_store: Callable[[], KeyStore]
+    ) -> None:
+        longer = f"{ORIGIN}-2"
+        open_store().next_signer(ORIGIN, [open_store().signer(ORIGIN).public_key], "Ed25519")
+        open_store().signer(longer)
+        assert len(open_store().signers(ORIGIN)) == 2
+        assert len(open_store().signers(longer)) == 1
+        assert not {one.public_key for one in open_store().signers(ORIGIN)} & {
+            one.public_key for one in open_store().signers(longer)
+        }
+
+    def test_an_algorithm_that_the_store_cannot_make_is_refused(
+        self, open_store: Callable[[], KeyStore]
+    ) -> None:
+        with pytest.raises(UnknownError):
+            open_store().next_signer(ORIGIN, [], "RSA")
 
     def test_stores_opened_at_once_agree_on_one_subject_key(self, open_store: Callable[[], KeyStore]) -> None:
         with ThreadPoolExecutor(8) as pool:
