@@ -6,14 +6,15 @@
 
 Whoever reads the checkpoint finds every tile under it: tiles are written first, each under another name and
 then renamed, all are made durable, and only then is the checkpoint replaced, by a rename too.  A crash leaves
-the older checkpoint with some tiles more than it needs.  A tile is never replaced by other bytes.
+the older checkpoint with some tiles more than it needs; those are written again.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from ledger.tiles import ENTRY_BYTES_MAX, TILE_WIDTH, Tile, tile_path
 CHECKPOINT_NAME = "checkpoint"
 # A bundle of entries of the greatest length; a tile of hashes is far smaller.
 TILE_FILE_BYTES_MAX = TILE_WIDTH * (2 + ENTRY_BYTES_MAX)
+SYNCS_AT_ONCE = 16
 _LOCK_NAME = ".mirror.lock"
 _STAGED = ".staged"
 
@@ -44,6 +46,12 @@ class TileDirectory:
             except FileNotFoundError:
                 continue
         raise UnknownError("this folder has no such tile", field=tile_path(*tile), actual=str(self.folder))
+
+    def expect(self, tiles: Iterable[Tile]) -> None:
+        """Nothing to fetch ahead."""
+
+    def close(self) -> None:
+        """Nothing to end."""
 
     def checkpoint(self) -> bytes:
         """The published checkpoint.  Raises: UnknownError."""
@@ -76,40 +84,33 @@ class TileDirectory:
             os.close(descriptor)
 
     def write(self, tile: Tile, data: bytes) -> bool:
-        """Put a tile in place, not yet durable; False when it is there already.
+        """Put a tile in place, not yet durable; False when these bytes are there already.
 
-        Raises: InvalidError when other bytes are there.
+        Other bytes can only be those of a copy that was never published, and are replaced.
         """
         path = self.folder / tile_path(*tile)
+        # Equal bytes may be of a copy that ended before it made them durable, so they count as written.
+        self._written.add(path)
         try:
-            present = _read(path, TILE_FILE_BYTES_MAX)
+            if _read(path, TILE_FILE_BYTES_MAX) == data:
+                return False
         except FileNotFoundError:
-            present = None
-        if present is not None:
-            # Equal bytes may be of a run that crashed before it made them durable.
-            if present != data:
-                raise InvalidError(
-                    "other bytes are in this place: a tile never changes",
-                    field=str(path),
-                    remedy="Keep this folder: it may be evidence. Find out which was changed.",
-                )
-            self._written.add(path)
-            return False
+            pass
         path.parent.mkdir(parents=True, exist_ok=True)
         staged = path.with_name(path.name + _STAGED)
         staged.write_bytes(data)
         staged.rename(path)
-        self._written.add(path)
         return True
 
     def publish(self, checkpoint: bytes) -> None:
         """Make what was written durable, then the checkpoint; then drop partial tiles that became full."""
         folders = {self.folder}
         for path in self._written:
-            _sync(path)
             folders |= {parent for parent in path.parents if parent.is_relative_to(self.folder)}
-        for folder in sorted(folders, reverse=True):
-            _sync(folder)
+        # Side by side, because the file system makes those that wait together durable together.
+        with ThreadPoolExecutor(SYNCS_AT_ONCE) as pool:
+            list(pool.map(_sync, self._written))
+            list(pool.map(_sync, sorted(folders, reverse=True)))
         staged = self.folder / (CHECKPOINT_NAME + _STAGED)
         staged.write_bytes(checkpoint)
         _sync(staged)

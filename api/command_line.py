@@ -33,6 +33,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("reprocess", "run what older versions of a procedure saw through the one in force"),
     Command("history", "what happened to a batch, run, receipt or source, when, and why it was trusted"),
     Command("audit", "re-derive every link, root, seal and receipt of a ledger", is_check=True),
+    Command("verify-log", "audit a log from its tiles alone: a server's or a folder's", is_check=True),
+    Command("mirror", "keep a folder of a log's tiles that any web server can show"),
     Command("status", "what a receipt is worth now: valid, superseded, recalled or withheld", is_check=True),
     Command("complete", "prove that a list of entries is complete, or verify such a proof", is_check=True),
     Command("bundle", "put receipts with all they rest on into one file, or verify one", is_check=True),

@@ -44,7 +44,7 @@ class Command(NamedTuple):
 
     def load(self) -> CommandModule:
         """Import the module that carries it out."""
-        return cast(CommandModule, importlib.import_module(f"api.commands.{self.name}"))
+        return cast(CommandModule, importlib.import_module(f"api.commands.{self.name.replace('-', '_')}"))
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
