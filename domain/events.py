@@ -432,17 +432,17 @@ class SubjectErased(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class LedgerRestored(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Somebody accepted that this ledger goes on from an older state of itself, put back from a backup.
+    """Somebody accepted that this ledger goes on from another state than the newest one that was seen, such as
+    an older one put back from a backup.
 
-    ``seen`` is the newest checkpoint that the installation had seen before, ``found`` the one that the store
-    ended with; both are signed notes.  What was recorded between the last entry they share and ``seen`` is
-    lost.  ``shared_size`` is how many entries they share as far as could be told from what is left.
+    ``seen`` is the newest checkpoint that the installation had seen, ``found`` the one that the store ended
+    with; both are signed notes.  What ``seen`` covers and ``found`` does not is lost, and two checkpoints of
+    one size may exist: here stands why.
     """
 
     TYPE: ClassVar[str] = "ledger.restored.v1"
     seen: str
     found: str
-    shared_size: int
     reason: str
 
 

@@ -9,6 +9,7 @@ from domain.events import (
     BatchQuarantined,
     DatasetDerived,
     Event,
+    LedgerRestored,
     RecallDeclared,
     ReceiptsRecalled,
     RunGatesDecided,
@@ -40,6 +41,8 @@ def unique_key(event: Event) -> str:
             return statement_name(event.statement)
         case SubjectErased():
             return f"erased/{event.subject_key_id}"
+        case LedgerRestored():
+            return f"restored/{hashlib.sha256(event.seen.encode()).hexdigest()}"
         case _:
             return ""
 

@@ -11,10 +11,12 @@
 6. Every receipt: signed by the keys that ruled at its index, and its statement rebuilt byte for byte from the
    events it names.
 7. What the ledger says about itself: topic commitments and recall sets (``ledger.audit_commitments``).
-8. Every object that the events name: present in the vault, with its digest.  Missing and shredded are told
-   apart from changed.
+8. Every object that the events name: present in the vault, with its digest.  What is missing, what was
+   changed and what is shredded (encrypted for a person who was erased) are told apart; the last is as it
+   should be, whether its ciphertext is still there or not.
+9. Every erasure: nothing of the person was taken in or made after it, and the key is destroyed.
 
-Steps 2 to 5 stop at the first finding, because what follows a broken link proves nothing; steps 6 to 8
+Steps 2 to 5 stop at the first finding, because what follows a broken link proves nothing; steps 6 to 9
 collect.
 
 What was signed with a key that was later declared compromised, at an index from which it is not believed, is
@@ -24,6 +26,8 @@ receipt that nothing else has signed is not to be believed.
 
 from __future__ import annotations
 
+import contextlib
+from collections import Counter
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -37,17 +41,19 @@ from domain.events import (
     ReceiptsRecalled,
     Recorded,
     RunGatesDecided,
+    RunStarted,
+    SubjectErased,
     TopicsCommitted,
 )
 from domain.key_history import Standing
 from ledger.audit_chain import ChainAudit, Finding
 from ledger.audit_commitments import check_commitments
 from ledger.dsse import Envelope, parse_envelope, verify_envelope
-from ledger.errors import CorruptObjectError, UnknownObjectError
+from ledger.errors import CorruptObjectError, UnknownObjectError, UnknownSubjectKeyError
 from ledger.notes import VerifierKey
-from ledger.ports import EventLog, Vault
+from ledger.ports import EventLog, KeyStore, Vault
 from ledger.receipt import build_statement, parse_receipt, receipt_id_of
-from ledger.recorded import record_at, recorded_of
+from ledger.recorded import event_of, record_at, recorded_of
 from ledger.run_facts import ReadAt, gather_facts
 from ledger.sealing_keys import InvalidSignerError, all_keys, check_ruled
 from ledger.statement import PAYLOAD_TYPE
@@ -58,7 +64,8 @@ FINDINGS_MAX = 1_000
 
 class AuditReport(Struct, frozen=True, kw_only=True):
     """What an audit looked at and what it found; an empty ``findings`` is the good answer.  ``warnings`` name
-    what fits together and is still not to be believed."""
+    what fits together and is still not to be believed.  Of the objects ``shredded_count`` are encrypted for
+    somebody who was erased."""
 
     ledger: str
     size: int
@@ -66,6 +73,7 @@ class AuditReport(Struct, frozen=True, kw_only=True):
     seal_count: int
     receipt_count: int
     object_count: int
+    shredded_count: int
     byte_count: int
     findings: tuple[Finding, ...]
     warnings: tuple[Finding, ...] = ()
@@ -81,6 +89,7 @@ async def audit(
     ledger: str,
     *,
     vault: Vault | None = None,
+    keys: KeyStore | None = None,
     trusted: VerifierKey | None = None,
     kept_checkpoint: bytes = b"",
     progress: Callable[[int, int], None] = lambda done, size: None,
@@ -88,7 +97,7 @@ async def audit(
     """Audit ``ledger``.  ``trusted`` is a key the auditor got elsewhere, of whatever age: the others follow
     from it by signed succession, or it sealed them.  Without it the ledger's own first key is believed, and
     only its consistency is shown.  ``kept_checkpoint`` is a checkpoint the auditor kept
-    from an earlier visit.  ``vault`` adds step 8."""
+    from an earlier visit.  ``vault`` adds step 8, ``keys`` the destroyed keys of step 9."""
     findings = [Finding(index=-1, check="storage", detail=text) for text in await log.check_storage(ledger)]
     chain = ChainAudit(
         log,
@@ -103,6 +112,7 @@ async def audit(
     receipts = _ReceiptAudit(chain)
     if not chain.findings:
         await receipts.run(log, ledger, vault)
+        receipts.check_destroyed(keys)
     findings += receipts.findings
     if not chain.findings and not receipts.has_unreadable and chain.found_types & _COMMITMENTS:
         for index, check, detail in await check_commitments(log, ledger):
@@ -115,6 +125,7 @@ async def audit(
         seal_count=chain.seal_count,
         receipt_count=receipts.receipt_count,
         object_count=receipts.object_count,
+        shredded_count=receipts.shredded_count,
         byte_count=chain.byte_count,
         findings=tuple(findings[:FINDINGS_MAX]),
         warnings=tuple(warnings[:FINDINGS_MAX]),
@@ -127,11 +138,12 @@ _LOOKED_AT = _COMMITMENTS | {
     BatchIngested.TYPE,
     DatasetDerived.TYPE,
     RunGatesDecided.TYPE,
+    SubjectErased.TYPE,
 }
 
 
 class _ReceiptAudit:
-    """Steps 6 and 8."""
+    """Steps 6, 8 and 9."""
 
     def __init__(self, chain: ChainAudit) -> None:
         self._chain = chain
@@ -139,8 +151,13 @@ class _ReceiptAudit:
         self.warnings: list[Finding] = []
         self.receipt_count = 0
         self.object_count = 0
+        self.shredded_count = 0
         self.has_unreadable = False
         self._seen: set[Digest] = set()
+        self._erased: dict[str, Recorded] = {}
+        # Objects by the source they came from or were made of; erasures stand behind them in the ledger.
+        self._objects_of: Counter[str] = Counter()
+        self._missing: list[tuple[int, str, str]] = []
 
     async def run(self, log: EventLog, ledger: str, vault: Vault | None) -> None:
         async def at(index: int) -> Recorded:
@@ -157,15 +174,40 @@ class _ReceiptAudit:
                 case ReceiptIssued() as event:
                     self.receipt_count += 1
                     await self._check_receipt(at, recorded, event)
-                case BatchIngested() as event if vault is not None:
-                    await self._check_object(vault, index, event.digest)
-                case DatasetDerived() as event if vault is not None:
-                    await self._check_object(vault, index, event.object_digest)
-                case RunGatesDecided() as event if vault is not None:
+                case BatchIngested() as event:
+                    self._check_not_erased(index, event.source_id, "a batch was taken in")
+                    await self._check_object(vault, index, event.source_id, event.digest)
+                case DatasetDerived() as event:
+                    await self._check_object(vault, index, event.source_id, event.object_digest)
+                case RunGatesDecided() as event:
+                    is_personal = any(artifact.is_encrypted for artifact in event.artifacts)
+                    source_id = await _source_of(at, recorded) if is_personal else ""
+                    self._check_not_erased(index, source_id, "a result was recorded")
                     for artifact in event.artifacts:
-                        await self._check_object(vault, index, artifact.digest)
+                        await self._check_object(vault, index, source_id, artifact.digest)
+                case SubjectErased() as event:
+                    self._erased[event.connection_id] = recorded
                 case _:
                     pass
+        for index, source_id, detail in self._missing:
+            if source_id not in self._erased:
+                self._find(index, "vault", detail)
+        self.findings.sort(key=lambda finding: finding.index)
+        self.shredded_count = sum(self._objects_of[source_id] for source_id in self._erased)
+
+    def check_destroyed(self, keys: KeyStore | None) -> None:
+        """Step 9: no key of anybody who was erased is left."""
+        for recorded in self._erased.values() if keys is not None else ():
+            event = event_of(recorded, SubjectErased)
+            with contextlib.suppress(UnknownSubjectKeyError):
+                assert keys is not None
+                keys.subject_key(event.subject_key_id)
+                self._find(
+                    recorded.index,
+                    "erasure",
+                    f"{event.connection_id} was erased here and its key is not destroyed yet; "
+                    "the next opening of the ledger does it",
+                )
 
     async def _check_receipt(self, at: ReadAt, recorded: Recorded, event: ReceiptIssued) -> None:
         try:
@@ -212,17 +254,32 @@ class _ReceiptAudit:
                 raise
             self.warnings.append(Finding(index=index, check="receipt", detail=str(error)))
 
-    async def _check_object(self, vault: Vault, index: int, digest: Digest) -> None:
-        if digest in self._seen:
+    def _check_not_erased(self, index: int, source_id: str, what: str) -> None:
+        erased = self._erased.get(source_id)
+        if erased is not None:
+            self._find(index, "erasure", f"{what} after entry {erased.index} had erased {source_id}")
+
+    async def _check_object(self, vault: Vault | None, index: int, source_id: str, digest: Digest) -> None:
+        if vault is None or digest in self._seen:
             return
         self._seen.add(digest)
         self.object_count += 1
+        self._objects_of[source_id] += 1
         try:
             await vault.get(digest)
         except UnknownObjectError:
-            self._find(index, "vault", f"object {digest} is missing")
+            self._missing.append((index, source_id, f"object {digest} is missing"))
         except CorruptObjectError as error:
             self._find(index, "vault", f"object {digest} was changed: it now has {error.actual_digest}")
 
     def _find(self, index: int, check: str, detail: str) -> None:
         self.findings.append(Finding(index=index, check=check, detail=detail))
+
+
+async def _source_of(at: ReadAt, decided: Recorded) -> str:
+    """The source of the run that was decided; empty when what it names as its start is none."""
+    with contextlib.suppress(TallystickError):
+        started = (await at(decided.causation[0])).event if decided.causation else None
+        if isinstance(started, RunStarted):
+            return started.source_id
+    return ""

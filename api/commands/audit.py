@@ -32,6 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
             workplace.log,
             ledger_name(tenant),
             vault=None if arguments.no_vault else workplace.vault(tenant),
+            keys=workplace.keys,
             trusted=parse_verifier_key(_text(arguments.key)) if arguments.key else None,
             kept_checkpoint=read_file(arguments.checkpoint, NOTE_BYTES_MAX) if arguments.checkpoint else b"",
             progress=progress("entries"),
@@ -58,6 +59,7 @@ def _print(report: AuditReport, *, is_trusted: bool) -> None:
                 ("seals", report.seal_count),
                 ("receipts rebuilt", report.receipt_count),
                 ("vault objects", report.object_count),
+                ("of them shredded", report.shredded_count),
                 ("bytes", report.byte_count),
             ],
         )

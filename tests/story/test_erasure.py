@@ -179,6 +179,52 @@ async def test_reprocessing_leaves_what_was_shredded_alone(home: Path) -> None:
 
 
 @pytest.mark.anyio
+async def test_an_audit_tells_shredded_from_missing_and_from_changed(home: Path) -> None:
+    async with at_desk(home) as (_, desk):
+        batches = await persons_batches(desk)
+        await erase_subject(desk, CONNECTION, REASON, "test")
+        report = await audit(desk.ledger.log, desk.ledger.name, vault=desk.vault, keys=desk.keys)
+        assert report.findings == ()
+        assert report.shredded_count > len(batches)
+        objects = home / "vault/demo/objects"
+        gone, changed = (objects / d[7:9] / d[7:] for d in (batch.digest for batch in batches[:2]))
+        gone.unlink()
+        changed.chmod(0o600)
+        changed.write_bytes(b"something else")
+        (home / "vault/demo/objects").joinpath(*_path_of_a_devices_object(desk)).unlink()
+        report = await audit(desk.ledger.log, desk.ledger.name, vault=desk.vault, keys=desk.keys)
+        assert [finding.check for finding in report.findings] == ["vault", "vault"]
+        assert "missing" in report.findings[0].detail
+        assert "was changed" in report.findings[1].detail
+
+
+def _path_of_a_devices_object(desk: Desk) -> tuple[str, str]:
+    _, dataset = desk.source(DEVICE).datasets[0]
+    digest = dataset.object_digest.removeprefix("sha256:")
+    return digest[:2], digest
+
+
+@pytest.mark.anyio
+async def test_an_audit_finds_an_erasure_that_was_not_kept_to(home: Path) -> None:
+    async with at_desk(home) as (_, desk):
+        source = desk.source(CONNECTION)
+        event = SubjectErased(connection_id=CONNECTION, subject_key_id=source.subject_key_id, reason=REASON)
+        batch = (await persons_batches(desk))[0]
+        await desk.ledger.record(
+            Proposal(event=event, actor="test", subject=f"connection/{CONNECTION}"),
+            Proposal(
+                event=replace(batch, batch_id="b-late", digest="sha256:" + "0" * 64),
+                actor="test",
+                subject="batch/b-late",
+            ),
+        )
+        report = await audit(desk.ledger.log, desk.ledger.name, keys=desk.keys)
+        assert [finding.check for finding in report.findings] == ["erasure", "erasure"]
+        assert "taken in after" in report.findings[0].detail
+        assert "not destroyed" in report.findings[1].detail
+
+
+@pytest.mark.anyio
 async def test_a_crash_between_the_event_and_the_key_is_made_good_on_opening(home: Path) -> None:
     async with at_desk(home) as (_, desk):
         source = desk.source(CONNECTION)
