@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ledger.merkle import HASH_BYTES, Frontier, root_of
@@ -18,6 +18,8 @@ SCHEMA_VERSION = 1
 # Names held in memory before they are written together; bounds both memory and what is re-read after a crash.
 BUFFERED_NAMES_MAX = 4_096
 BUFFERED_ENTRIES_MAX = 8_192
+# Names looked up in one question to SQLite.
+NAMES_TOGETHER = 256
 TILE_WIDTH = 256
 _TILE_BYTES = TILE_WIDTH * HASH_BYTES
 
@@ -60,6 +62,20 @@ class SQLiteIndex:
         with self._lock:
             row = self._db.execute("SELECT ledger_index FROM names WHERE name = ?", (name,)).fetchone()
             return self._names.get(name) if row is None else int(row[0])
+
+    def find_all(self, names: Collection[str]) -> dict[str, int]:
+        """See ``LedgerIndex.find_all``."""
+        wanted = list(names)
+        with self._lock:
+            found = {name: self._names[name] for name in wanted if name in self._names}
+            for start in range(0, len(wanted), NAMES_TOGETHER):
+                some = wanted[start : start + NAMES_TOGETHER]
+                marks = ",".join("?" * len(some))
+                # What is stored came before what waits in memory.
+                found.update(
+                    self._db.execute(f"SELECT name, ledger_index FROM names WHERE name IN ({marks})", some)
+                )
+        return found
 
     def frontier(self) -> tuple[Frontier, str]:
         """See ``LedgerIndex.frontier``."""

@@ -90,6 +90,30 @@ class State(Struct, frozen=True, kw_only=True):
     """Checkpoints (signed notes) that were seen before an older state was put back, and given up knowingly."""
 
 
+CHANGING: frozenset[type] = frozenset(
+    {
+        LedgerOpened,
+        KeyCreated,
+        KeyRotated,
+        KeyRevoked,
+        KeyCompromised,
+        DeviceRegistered,
+        ConnectionRegistered,
+        DeviceConfigured,
+        CalibrationSet,
+        ContractPublished,
+        ProcedureDeployed,
+        RecallDeclared,
+        SubjectErased,
+        LedgerRestored,
+        DatasetDerived,
+        RunStarted,
+        RunGatesDecided,
+    }
+)
+"""Events that change more of the state than its size: exactly those that ``evolve`` has a case for."""
+
+
 def deployment_key(event: ProcedureDeployed) -> str:
     """Deployments of the same procedure for the same channels replace one another."""
     return ",".join((event.procedure, *event.channels))
@@ -99,6 +123,8 @@ def evolve(state: State, recorded: Recorded) -> State:
     """The state after ``recorded``, which must be the next event."""
     index, event = recorded.index, recorded.event
     state = replace(state, size=index + 1)
+    if type(event) not in CHANGING:
+        return state
     match event:
         case LedgerOpened():
             return replace(state, tenant=event.tenant)

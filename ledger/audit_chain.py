@@ -22,7 +22,7 @@ from itertools import islice
 from msgspec import Struct
 
 from domain.errors import TallystickError
-from domain.key_history import KEY_EVENT_TYPES, KeyEvent, KeyHistory
+from domain.key_history import KEY_EVENT_TYPES, KeyHistory
 from ledger.chain import PART_ENTRIES, ChainPart, PartExamination, PartSeal, PartTask, link_fault
 from ledger.chain_processes import part_processes
 from ledger.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint

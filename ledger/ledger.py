@@ -13,28 +13,21 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 
-from msgspec import Struct
-
-from domain.errors import InvalidError, LimitError, TallystickError
-from domain.event_codec import encode_event
-from domain.events import Event, KeyCreated, LedgerOpened, Recorded
+from domain.errors import InvalidError, TallystickError
+from domain.events import KeyCreated, LedgerOpened, Recorded
 from domain.flow import Command, answered_key, command_key, next_commands
-from domain.key_history import ED25519, KEY_EVENT_TYPES, KeyEvent, KeyHistory
-from domain.lookups import lookup_names, unique_key
+from domain.key_history import ED25519, KEY_EVENT_TYPES, KeyHistory
+from domain.lookups import lookup_names
 from domain.state import State, evolve
-from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.covering import Coverer, Covering
+from ledger.draft import Caller, Draft, Position
+from ledger.draft import Decide as Decide
+from ledger.draft import Proposal as Proposal
 from ledger.entry import (
-    CAUSATION_MAX,
     PREVIOUS_OF_FIRST,
     check_field,
-    entry_bytes,
-    entry_head,
-    event_id,
-    format_causation,
     parse_entry,
 )
 from ledger.errors import LedgerConflictError
@@ -42,8 +35,6 @@ from ledger.key_statement import check_key_event, read_key_event
 from ledger.merkle import HASH_BYTES, Frontier, UnknownLeafError, leaf_hash
 from ledger.notes import Algorithm, VerifierKey, format_verifier_key, verifier_key_of
 from ledger.ports import (
-    APPEND_EVENTS_MAX,
-    PAYLOAD_BYTES_MAX,
     Clock,
     EventLog,
     LedgerIndex,
@@ -52,7 +43,7 @@ from ledger.ports import (
     SigningKeys,
 )
 from ledger.recorded import record_at, recorded_of
-from ledger.sealing_keys import key_extensions, open_seal, ruling_keys
+from ledger.sealing_keys import open_seal, ruling_keys
 from ledger.tiles import Tile, prove_consistency, prove_inclusion
 from ledger.tlog_proof import TlogProof
 
@@ -62,20 +53,6 @@ APPEND_BYTES_MAX = 1_000_000
 # A writer that loses this often to others reports it instead of spinning.
 CONFLICTS_MAX = 64
 READ_BATCH = 2_048
-
-
-class Proposal(Struct, frozen=True, kw_only=True):
-    """An event that somebody wants recorded.  ``causation`` holds indices of earlier entries."""
-
-    event: Event
-    actor: str
-    subject: str
-    causation: tuple[int, ...] = ()
-
-
-Decide = Callable[[State], Sequence[Proposal]]
-"""A pure decision: from the state to the events that follow from it.  It may be called again after a
-conflict."""
 
 
 def ledger_name(tenant: str) -> str:
@@ -107,7 +84,7 @@ class Ledger:
         self._seal = b""
         self._pending: dict[str, Command] = {}
         self._grown = asyncio.Event()
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[Caller] = []
         self._wake = asyncio.Event()
         self._is_closing = False
         self._answering: set[asyncio.Task[None]] = set()
@@ -199,7 +176,7 @@ class Ledger:
         if self._writer is None or self._is_closing or self._writer.done():
             raise InvalidError("the ledger is closed", field=self.name)
         future: asyncio.Future[tuple[Recorded, ...]] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(decide, future))
+        self._waiting.append(Caller(decide, future))
         self._wake.set()
         return await future
 
@@ -368,27 +345,31 @@ class Ledger:
                 try:
                     await self._commit(batch)
                 except BaseException as error:
-                    for waiting in batch:
-                        if not waiting.future.done():
-                            waiting.future.set_exception(_as_answer(error))
+                    for caller in batch:
+                        if not caller.future.done():
+                            caller.future.set_exception(_as_answer(error))
                     if not isinstance(error, Exception):
                         raise
 
-    async def _commit(self, batch: list[_Waiting]) -> None:
+    async def _commit(self, batch: list[Caller]) -> None:
         """Decide and append for everybody in ``batch``, in as few atomic appends as the limits allow."""
         conflicts = 0
+        found: dict[str, int] = {}
         while batch:
-            draft = _Draft(self)
+            start = Position(
+                state=self._state, frontier=self._frontier, previous=self._previous, time_ns=self._time_ns
+            )
+            draft = Draft(self.origin, start, self._clock, found)
             taken = 0
-            # Deciding may sign a receipt, and a key that is far away keeps nobody else waiting.
-            is_remote = any(signer.is_remote for signer in self.signers(self._state))
-            for waiting in batch:
-                if waiting.future.cancelled() or (
-                    await asyncio.to_thread(draft.add, waiting) if is_remote else draft.add(waiting)
-                ):
+            for caller in batch:
+                if caller.future.cancelled() or draft.add(caller):
                     taken += 1
                 else:
                     break
+            if known := self.index.find_all(draft.keys):
+                # Rare, so it is cheaper to begin again than to look before each event.
+                found |= known
+                continue
             if draft.records:
                 try:
                     await self._append_draft(draft)
@@ -399,18 +380,22 @@ class Ledger:
                     await asyncio.sleep(0.001 * min(conflicts, 20))
                     await self.catch_up()
                     continue
-            draft.answer()
+            self._answer(draft)
             batch = batch[taken:]
 
-    async def _append_draft(self, draft: _Draft) -> None:
+    async def _append_draft(self, draft: Draft) -> None:
         async with self._catch_up_lock:
-            signers = self.signers(draft.state)
+            signers = self.signers(draft.settled_state)
             if any(signer.is_remote for signer in signers):
                 records = await asyncio.to_thread(draft.sealed, signers)
             else:
                 records = draft.sealed(signers)
             # Catching up may have overtaken the draft; then the store refuses it, and all is decided again.
-            await self.log.append(self.name, draft.size, records)
+            storing = asyncio.ensure_future(self.log.append(self.name, draft.start_size, records))
+            # The store begins; until it is done, there is time for what follows from the events.
+            await asyncio.sleep(0)
+            draft.fold()
+            await storing
             self._state = draft.state
             self._frontier, self._previous = draft.frontier, draft.previous
             self._time_ns, self._seal = draft.time_ns, records[-1].seal
@@ -419,181 +404,33 @@ class Ledger:
                 self._settle(answered, commands)
             self._announce()
 
-
-class _Waiting:
-    __slots__ = ("decide", "future")
-
-    def __init__(self, decide: Decide, future: asyncio.Future[tuple[Recorded, ...]]) -> None:
-        self.decide = decide
-        self.future = future
-
-
-class _Draft:
-    """One atomic append while it is being put together; nothing of the ledger changes until it is stored."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self.size = ledger.size
-        self.state = ledger._state
-        self.frontier = ledger._frontier.copy()
-        self.previous = ledger._previous
-        self.time_ns = ledger._time_ns
-        self.records: list[Record] = []
-        self.leaves: list[bytes] = []
-        self.names: list[tuple[str, ...]] = []
-        self.consequences: list[tuple[str, tuple[Command, ...]]] = []
-        self._byte_count = 0
-        self._known: dict[str, Recorded] = {}
-        self._answers: list[tuple[asyncio.Future[tuple[Recorded, ...]], list[Recorded | int]]] = []
-        self._failures: list[tuple[asyncio.Future[tuple[Recorded, ...]], Exception]] = []
-
-    def add(self, waiting: _Waiting) -> bool:
-        """Take one caller in; False when its events no longer fit and must wait for the next append."""
-        try:
-            proposals = waiting.decide(self.state)
-            bodies = [encode_event(proposal.event) for proposal in proposals]
-            byte_count = sum(len(body) + 1_024 for body in bodies)
-            for body in bodies:
-                if len(body) > PAYLOAD_BYTES_MAX:
-                    raise LimitError(
-                        "event too large", expected=f"<= {PAYLOAD_BYTES_MAX} bytes", actual=str(len(body))
-                    )
-            if len(proposals) > APPEND_EVENTS_MAX or byte_count > APPEND_BYTES_MAX:
-                raise LimitError(
-                    "too much for one atomic append",
-                    expected=f"<= {APPEND_EVENTS_MAX} events and {APPEND_BYTES_MAX} bytes",
-                    actual=f"{len(proposals)} events and {byte_count} bytes",
-                )
-            keys = self.state.keys
-            for offset, proposal in enumerate(proposals):
-                _check_proposal(proposal, self.state.size)
-                if isinstance(proposal.event, KeyEvent):
-                    index = self.state.size + offset
-                    keys = check_key_event(keys, self._ledger.origin, index, proposal.event)
-        except Exception as error:  # the caller's decision failed; nobody else's did
-            self._failures.append((waiting.future, error))
-            return True
-        if self.records and (
-            len(self.records) + len(proposals) > APPEND_EVENTS_MAX
-            or self._byte_count + byte_count > APPEND_BYTES_MAX
-        ):
-            return False
-        answers: list[Recorded | int] = []
-        for proposal, body in zip(proposals, bodies, strict=True):
-            answers.append(self._place(proposal, body))
-        self._byte_count += byte_count
-        self._answers.append((waiting.future, answers))
-        return True
-
-    def sealed(self, signers: Sequence[Signer]) -> list[Record]:
-        """The records with the seal on the last."""
-        checkpoint = Checkpoint(
-            origin=self._ledger.origin,
-            size=self.frontier.size,
-            root=self.frontier.root(),
-            extensions=key_extensions(self.state.keys),
-        )
-        last = self.records[-1]
-        sealed = Record(
-            index=last.index,
-            event_id=last.event_id,
-            event_type=last.event_type,
-            entry=last.entry,
-            payload=last.payload,
-            seal=sign_checkpoint(checkpoint, *signers),
-        )
-        return [*self.records[:-1], sealed]
-
-    def answer(self) -> None:
+    def _answer(self, draft: Draft) -> None:
         """Tell every caller what happened."""
-        for future, error in self._failures:
-            if not future.done():
-                future.set_exception(error)
-        for future, answers in self._answers:
-            if future.done():
+        for caller, error in draft.failures:
+            if not caller.future.done():
+                caller.future.set_exception(error)
+        for caller, answer in draft.answers:
+            if caller.future.done():
                 continue
-            if all(isinstance(answer, Recorded) for answer in answers):
-                future.set_result(tuple(answers))  # type: ignore[arg-type]
+            recorded = [one for one in map(draft.recorded, answer) if one is not None]
+            if len(recorded) == len(answer):
+                caller.future.set_result(tuple(recorded))
             else:
-                task = asyncio.create_task(_resolve(self._ledger, future, answers))
-                self._ledger._answering.add(task)
-                task.add_done_callback(self._ledger._answering.discard)
-
-    def _place(self, proposal: Proposal, body: bytes) -> Recorded | int:
-        """Give one event its place, or name the place the same fact already has."""
-        key = unique_key(proposal.event)
-        if key:
-            if key in self._known:
-                return self._known[key]
-            found = self._ledger.index.find(key)
-            if found is not None:
-                return found
-        index = self.state.size
-        if proposal.causation and proposal.causation[-1] >= index:
-            raise InvalidError(
-                "a cause comes later than its effect", field="causation", actual=str(proposal.causation[-1])
-            )
-        self.time_ns = max(self.time_ns, self._ledger._clock())
-        event_type = proposal.event.TYPE
-        entry = entry_bytes(
-            entry_head(self._ledger.origin, index, event_type, self.time_ns),
-            proposal.actor,
-            proposal.subject,
-            format_causation(proposal.causation),
-            len(body),
-            hashlib.sha256(body).hexdigest(),
-            self.previous,
-        )
-        leaf = leaf_hash(entry)
-        self.previous = leaf.hex()
-        self.frontier.append(leaf)
-        recorded = Recorded(
-            index=index,
-            recorded_at_ns=self.time_ns,
-            actor=proposal.actor,
-            subject=proposal.subject,
-            causation=proposal.causation,
-            event=proposal.event,
-        )
-        self.state = evolve(self.state, recorded)
-        self.records.append(
-            Record(index=index, event_id=event_id(leaf), event_type=event_type, entry=entry, payload=body)
-        )
-        self.leaves.append(leaf)
-        self.names.append(lookup_names(proposal.event, proposal.subject))
-        self.consequences.append((answered_key(recorded), next_commands(self.state, recorded)))
-        if key:
-            self._known[key] = recorded
-        return recorded
+                task = asyncio.create_task(_answer_late(self, caller, answer, draft))
+                self._answering.add(task)
+                task.add_done_callback(self._answering.discard)
 
 
-async def _resolve(
-    ledger: Ledger, future: asyncio.Future[tuple[Recorded, ...]], answers: list[Recorded | int]
-) -> None:
+async def _answer_late(ledger: Ledger, caller: Caller, answer: Sequence[int], draft: Draft) -> None:
+    """Answer a caller some of whose facts were in the ledger before; they are read."""
     try:
-        result = [
-            answer if isinstance(answer, Recorded) else (await ledger.get(answer))[1] for answer in answers
-        ]
+        result = [draft.recorded(index) or (await ledger.get(index))[1] for index in answer]
     except Exception as error:
-        if not future.done():
-            future.set_exception(error)
+        if not caller.future.done():
+            caller.future.set_exception(error)
         return
-    if not future.done():
-        future.set_result(tuple(result))
-
-
-def _check_proposal(proposal: Proposal, size: int) -> None:
-    check_field(proposal.actor, "actor")
-    check_field(proposal.subject, "subject")
-    causes = proposal.causation
-    if len(causes) > CAUSATION_MAX or any(a >= b for a, b in pairwise(causes)):
-        raise InvalidError(
-            "causes are earlier entries, ascending", field="causation", actual=format_causation(causes)[:80]
-        )
-    if causes and not 0 <= causes[0] <= causes[-1] < size + APPEND_EVENTS_MAX:
-        raise InvalidError(
-            "a cause is not in the ledger", field="causation", actual=format_causation(causes)[:80]
-        )
+    if not caller.future.done():
+        caller.future.set_result(tuple(result))
 
 
 def _as_answer(error: BaseException) -> Exception:

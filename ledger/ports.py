@@ -138,6 +138,9 @@ class LedgerIndex(Protocol):
     def find(self, name: str) -> int | None:
         """The index of the first entry with this lookup name."""
 
+    def find_all(self, names: Collection[str]) -> dict[str, int]:
+        """Those of ``names`` that the ledger has, each with the index of its first entry."""
+
     def frontier(self) -> tuple[Frontier, str]:
         """The tree up to where the index has seen, and the leaf hash (hex) of its last entry."""
 
@@ -252,6 +255,21 @@ class ErasureJournal(Protocol):
 
     def erasure(self, subject_key_id: str) -> Erasure:
         """The erasure of a subject key.  Raises: UnknownError, MalformedError when it cannot be read."""
+
+
+class CheckpointMemory(Protocol):
+    """The newest checkpoint of one ledger that this installation has seen, remembered where neither the
+    ledger nor its backups are."""
+
+    def last(self) -> bytes:
+        """The signed note; empty when none was seen."""
+
+    def keep(self, note: bytes) -> None:
+        """Remember a newer checkpoint; durable when it returns.  One that is not larger changes nothing."""
+
+    def give_up(self, forgone: bytes, note: bytes) -> None:
+        """Remember ``note`` instead of ``forgone``, although it may be smaller; nothing happens when something
+        else is remembered."""
 
 
 class ExecutorTask(Struct, frozen=True, kw_only=True):

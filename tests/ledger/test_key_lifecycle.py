@@ -297,7 +297,7 @@ class UncheckedLedger(Ledger):
 
     @classmethod
     async def record_unchecked(cls, ledger: Ledger, *proposals: Proposal) -> None:
-        import ledger.ledger as module
+        import ledger.draft as module
         from domain.key_history import history_after
 
         checked = module.check_key_event

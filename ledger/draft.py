@@ -1,0 +1,277 @@
+"""Drafts: one atomic append while it is being put together.
+
+A draft starts where the ledger stands, takes in one caller after the other, and becomes records with a seal
+on the last.  Nothing of the ledger changes until those are stored, so a draft that was overtaken is thrown
+away.
+
+It is the ledger's hot path, and split in two for that reason.  What the stored bytes need (bodies, digests,
+entries, the chain) is made as events are taken in.  What follows from them (state, consequences, lookup
+names) waits until somebody asks for the state, at the latest for ``fold``, which the writer calls while the
+store is writing.  Events that change the state do not wait: one that does not fit the state must be refused
+before it is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from domain.errors import InvalidError, LimitError
+from domain.event_codec import encode_event
+from domain.events import Event, Recorded
+from domain.flow import Command, answered_key, next_commands
+from domain.key_history import KeyEvent
+from domain.lookups import lookup_names, unique_key
+from domain.state import CHANGING, State, evolve
+from ledger.checkpoint import Checkpoint, sign_checkpoint
+from ledger.entry import CAUSATION_MAX, check_field, entry_bytes, entry_head, event_id, format_causation
+from ledger.key_statement import check_key_event
+from ledger.merkle import Frontier
+from ledger.ports import APPEND_EVENTS_MAX, PAYLOAD_BYTES_MAX, Clock, Record, Signer
+from ledger.sealing_keys import key_extensions
+
+# Body bytes in one atomic append, below EventStoreDB's 1 MiB with its entries and seal.
+APPEND_BYTES_MAX = 1_000_000
+# What an entry adds to its body at most, short of causes by the hundred.
+_ENTRY_BYTES = 1_024
+
+
+class Proposal(Struct, frozen=True, kw_only=True):
+    """An event that somebody wants recorded.  ``causation`` holds indices of earlier entries."""
+
+    event: Event
+    actor: str
+    subject: str
+    causation: tuple[int, ...] = ()
+
+
+Decide = Callable[[State], Sequence[Proposal]]
+"""A pure decision: from the state to the events that follow from it.  It may be called again after a
+conflict."""
+
+
+class Position(Struct, frozen=True, kw_only=True):
+    """Where a ledger stands: its state and tree, the leaf hash (hex) and the time of its last entry."""
+
+    state: State
+    frontier: Frontier
+    previous: str
+    time_ns: int
+
+
+class Caller:
+    """Somebody who waits for an answer."""
+
+    __slots__ = ("decide", "future")
+
+    def __init__(self, decide: Decide, future: asyncio.Future[tuple[Recorded, ...]]) -> None:
+        self.decide = decide
+        self.future = future
+
+
+class Draft:
+    """An append from ``start`` on, where the ledger has ``start_size`` entries.
+
+    ``found`` says which unique keys the ledger has, and where; a key that is not in it is taken for new and
+    listed in ``keys``, for whoever stores the draft to look up first.
+    """
+
+    def __init__(self, origin: str, start: Position, clock: Clock, found: Mapping[str, int]) -> None:
+        self.frontier = start.frontier.copy()
+        self.previous = start.previous
+        self.time_ns = start.time_ns
+        self.records: list[Record] = []
+        self.leaves: list[bytes] = []
+        self.names: list[tuple[str, ...]] = []
+        self.consequences: list[tuple[str, tuple[Command, ...]]] = []
+        self.answers: list[tuple[Caller, list[int]]] = []
+        self.failures: list[tuple[Caller, Exception]] = []
+        self.start_size = start.state.size
+        self._origin = origin
+        self._clock = clock
+        self._found = found
+        self._state = start.state
+        self._proposals: list[Proposal] = []
+        self._times: list[int] = []
+        self._recorded: list[Recorded] = []
+        self._keys: dict[str, int] = {}
+        self._byte_count = 0
+
+    @property
+    def state(self) -> State:
+        """The state after everything that was taken in."""
+        self.fold()
+        return self._state
+
+    @property
+    def settled_state(self) -> State:
+        """The state as far as it has been folded: right in all but its size."""
+        return self._state
+
+    @property
+    def size(self) -> int:
+        """The ledger's size after this append."""
+        return self.start_size + len(self.records)
+
+    @property
+    def keys(self) -> Collection[str]:
+        """Unique keys that were taken for new."""
+        return self._keys.keys()
+
+    def add(self, caller: Caller) -> bool:
+        """Take one caller in; False when its events no longer fit and must wait for the next append."""
+        mark, state = len(self.records), self.state
+        before = self.previous, self.time_ns
+        try:
+            proposals = caller.decide(state)
+            bodies = [encode_event(proposal.event) for proposal in proposals]
+            byte_count = sum(map(len, bodies)) + _ENTRY_BYTES * len(bodies)
+            _check_sizes(bodies, byte_count)
+            if mark and (
+                mark + len(proposals) > APPEND_EVENTS_MAX or self._byte_count + byte_count > APPEND_BYTES_MAX
+            ):
+                return False
+            answer = self._place(proposals, bodies)
+            if any(type(proposal.event) in CHANGING for proposal in proposals):
+                self.fold()
+        except Exception as error:  # the caller's decision failed; nobody else's did
+            self._cut(mark)
+            self._state = state
+            self.previous, self.time_ns = before
+            self.failures.append((caller, error))
+            return True
+        self._byte_count += byte_count
+        self.answers.append((caller, answer))
+        return True
+
+    def sealed(self, signers: Sequence[Signer]) -> list[Record]:
+        """The records with the seal on the last."""
+        frontier = self.frontier.copy()
+        frontier.extend(self.leaves)
+        checkpoint = Checkpoint(
+            origin=self._origin,
+            size=frontier.size,
+            root=frontier.root(),
+            extensions=key_extensions(self.settled_state.keys),
+        )
+        last = replace(self.records[-1], seal=sign_checkpoint(checkpoint, *signers))
+        self.frontier = frontier
+        return [*self.records[:-1], last]
+
+    def fold(self) -> None:
+        """Bring everything that follows from the events up to date."""
+        done = len(self._recorded)
+        state = self._state
+        for proposal, time_ns in zip(self._proposals[done:], self._times[done:], strict=True):
+            recorded = Recorded(
+                index=self.start_size + len(self._recorded),
+                recorded_at_ns=time_ns,
+                actor=proposal.actor,
+                subject=proposal.subject,
+                causation=proposal.causation,
+                event=proposal.event,
+            )
+            state = evolve(state, recorded)
+            self._recorded.append(recorded)
+            self.names.append(lookup_names(proposal.event, proposal.subject))
+            self.consequences.append((answered_key(recorded), next_commands(state, recorded)))
+        self._state = state
+
+    def recorded(self, index: int) -> Recorded | None:
+        """The event at ``index``, if it is one of this draft's."""
+        return self._recorded[index - self.start_size] if index >= self.start_size else None
+
+    def _place(self, proposals: Sequence[Proposal], bodies: Sequence[bytes]) -> list[int]:
+        """Give each event its place, or name the place the same fact already has."""
+        answer = []
+        origin, clock, sha256, found, keys = (
+            self._origin,
+            self._clock,
+            hashlib.sha256,
+            self._found,
+            self._keys,
+        )
+        index, previous, time_ns = self.size, self.previous, self.time_ns
+        key_history = self._state.keys
+        for proposal, body in zip(proposals, bodies, strict=True):
+            event = proposal.event
+            key = unique_key(event)
+            if key:
+                known = found.get(key)
+                if known is None:
+                    known = keys.setdefault(key, index)
+                if known != index:
+                    answer.append(known)
+                    continue
+            _check_proposal(proposal, index)
+            if isinstance(event, KeyEvent):
+                key_history = check_key_event(key_history, origin, index, event)
+            time_ns = max(time_ns, clock())
+            event_type = event.TYPE
+            entry = entry_bytes(
+                entry_head(origin, index, event_type, time_ns),
+                proposal.actor,
+                proposal.subject,
+                format_causation(proposal.causation),
+                len(body),
+                sha256(body).hexdigest(),
+                previous,
+            )
+            leaf = sha256(b"\0" + entry).digest()
+            previous = leaf.hex()
+            self.records.append(
+                Record(index=index, event_id=event_id(leaf), event_type=event_type, entry=entry, payload=body)
+            )
+            self.leaves.append(leaf)
+            self._proposals.append(proposal)
+            self._times.append(time_ns)
+            answer.append(index)
+            index += 1
+        self.previous, self.time_ns = previous, time_ns
+        return answer
+
+    def _cut(self, mark: int) -> None:
+        """Forget all but the first ``mark`` events."""
+        parallel: tuple[list[Any], ...] = (self.records, self.leaves, self._proposals, self._times)
+        for some in (*parallel, self._recorded, self.names, self.consequences):
+            del some[mark:]
+        size = self.start_size + mark
+        for key in [key for key, index in self._keys.items() if index >= size]:
+            del self._keys[key]
+
+
+def _check_sizes(bodies: Sequence[bytes], byte_count: int) -> None:
+    longest = max(map(len, bodies), default=0)
+    if longest > PAYLOAD_BYTES_MAX:
+        raise LimitError("event too large", expected=f"<= {PAYLOAD_BYTES_MAX} bytes", actual=str(longest))
+    if len(bodies) > APPEND_EVENTS_MAX or byte_count > APPEND_BYTES_MAX:
+        raise LimitError(
+            "too much for one atomic append",
+            expected=f"<= {APPEND_EVENTS_MAX} events and {APPEND_BYTES_MAX} bytes",
+            actual=f"{len(bodies)} events and {byte_count} bytes",
+        )
+
+
+def _check_proposal(proposal: Proposal, index: int) -> None:
+    check_field(proposal.actor, "actor")
+    check_field(proposal.subject, "subject")
+    causes = proposal.causation
+    if not causes:
+        return
+    if len(causes) > CAUSATION_MAX or any(a >= b for a, b in pairwise(causes)):
+        raise InvalidError(
+            "causes are earlier entries, ascending", field="causation", actual=format_causation(causes)[:80]
+        )
+    if not 0 <= causes[0] <= causes[-1] < index:
+        raise InvalidError(
+            "a cause comes later than its effect, or is none",
+            field="causation",
+            expected=f"0 to {index - 1}",
+            actual=format_causation(causes)[:80],
+        )
