@@ -21,13 +21,15 @@ async def current_view(log: EventLog, ledger: str, path: Path) -> AsyncIterator[
 
     The file at ``path`` is brought up to date when nobody else has it.  While a server serves it, or when it
     is damaged or of another history, it is left alone, and the ledger is folded into a temporary file:
-    slower, and right all the same.  Raises: ProjectionStoppedError at an entry that cannot be folded.
+    slower, and right all the same; the ``path`` of the view is then ``None``.
+    Raises: ProjectionStoppedError at an entry that cannot be folded.
     """
     with tempfile.TemporaryDirectory(prefix="tallystick-view-") as folder:
         view = await _open(log, ledger, path)
         if view is None:
             temporary = Path(folder) / "view.duckdb"
             view = await asyncio.to_thread(partial(View, temporary, ledger, is_scratch=True))
+            view.path = None  # nobody else finds it there
         try:
             async with aclosing(pages(log, ledger, view.position.next_index)) as found:
                 async for page in found:

@@ -13,8 +13,6 @@ import threading
 import duckdb
 from eventsourcing.persistence import IntegrityError, OperationalError, Tracking, TrackingRecorder
 
-from projections.schema import VIEW_VERSION
-
 
 class DuckDBTrackingRecorder(TrackingRecorder):
     """A ``TrackingRecorder`` on a connection to a view; may be used from several threads.
@@ -46,10 +44,10 @@ class DuckDBTrackingRecorder(TrackingRecorder):
     def insert_tracking_within(connection: duckdb.DuckDBPyConnection, tracking: Tracking) -> None:
         """Record in the transaction that is open on ``connection``.  Raises: IntegrityError."""
         moved = connection.execute(
-            "INSERT INTO position (upstream, next_index, view_version) VALUES (?, ?, ?)"
+            "INSERT INTO position (upstream, next_index) VALUES (?, ?)"
             " ON CONFLICT (upstream) DO UPDATE SET next_index = excluded.next_index"
             " WHERE position.next_index < excluded.next_index RETURNING next_index",
-            [tracking.application_name, tracking.notification_id + 1, VIEW_VERSION],
+            [tracking.application_name, tracking.notification_id + 1],
         ).fetchall()
         if not moved:
             raise IntegrityError(f"{tracking} is not after what was processed before")

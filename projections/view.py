@@ -307,15 +307,16 @@ def connect_scratch(path: Path) -> duckdb.DuckDBPyConnection:
 
 
 def read_position(connection: duckdb.DuckDBPyConnection, ledger: str, path: Path | None) -> Position:
-    """Where a view stands.  Raises: MalformedViewError when it is a view of another ledger or version."""
-    rows = connection.execute(
-        "SELECT next_index, leaf, view_version FROM position WHERE upstream = ?", [ledger]
+    """Where a view stands.  Raises: MalformedViewError when it is a view of another ledger or layout."""
+    layouts = connection.execute("SELECT view_version, digest FROM layout").fetchall()
+    if layouts != [(schema.VIEW_VERSION, schema.LAYOUT_DIGEST)]:
+        raise MalformedViewError(path, f"it was laid out by another version of Tallystick: {layouts}")
+    found = connection.execute(
+        "SELECT next_index, leaf FROM position WHERE upstream = ?", [ledger]
     ).fetchall()
-    if not rows:
+    if not found:
         raise MalformedViewError(path, f"it is not a view of {ledger}")
-    next_index, leaf, version = rows[0]
-    if version != schema.VIEW_VERSION:
-        raise MalformedViewError(path, f"it is of version {version}, this is version {schema.VIEW_VERSION}")
+    next_index, leaf = found[0]
     return Position(next_index=next_index, leaf=leaf)
 
 

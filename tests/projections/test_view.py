@@ -281,10 +281,11 @@ def test_a_view_of_another_ledger_is_refused(tmp_path: Path) -> None:
         assert view.position.next_index == 5, "and can still be opened as what it is"
 
 
-def test_a_view_of_another_version_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", ["view_version = view_version + 1", "digest = 'sha256:other'"])
+def test_a_view_that_other_code_laid_out_is_refused(change: str, tmp_path: Path) -> None:
     path = tmp_path / "acme.duckdb"
     with opened(path) as view:
-        rows(view, "UPDATE position SET view_version = ?", VIEW_VERSION + 1)
+        rows(view, f"UPDATE layout SET {change}")
     with pytest.raises(MalformedViewError):
         View(path, LEDGER)
 
