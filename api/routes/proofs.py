@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from api.authentication import READ
 from api.openapi import documented
-from api.parameters import INT64_MAX, Index
+from api.parameters import INT64_MAX
 from api.tenancy import Caller
 from domain.errors import MalformedError, UnknownError
 from ledger.leaf_search import find_leaf
@@ -20,13 +20,16 @@ from ledger.merkle import EMPTY_ROOT, HASH_BYTES
 from ledger.spelling import format_base64
 from ledger.tiles import prove_consistency, prove_inclusion, root_from_tiles
 
+# The bounds stand on the whole union: on one of its members the framework does not see them.
 LeafSha256 = Annotated[
-    str, Parameter(pattern=r"^[0-9a-f]{64}$", description="Leaf hash of an entry, hex: SHA-256(0x00 ‖ entry)")
+    str | None,
+    Parameter(pattern=r"^[0-9a-f]{64}$", description="Leaf hash of an entry, hex: SHA-256(0x00 ‖ entry)"),
 ]
 Size = Annotated[
-    int,
-    Parameter(ge=0, le=INT64_MAX, description="Tree size, up to the newest checkpoint's; that, if left out"),
+    int | None,
+    Parameter(ge=0, le=INT64_MAX, description="Tree size; that of the newest checkpoint, if left out"),
 ]
+EntryIndex = Annotated[int | None, Parameter(ge=0, le=INT64_MAX, description="Ledger index, 0-based")]
 
 
 class InclusionProof(Struct, frozen=True, kw_only=True):
@@ -65,9 +68,9 @@ class SizesProof(Struct, frozen=True, kw_only=True):
 )
 async def get_inclusion_proof(
     caller: Caller,
-    index: Index | None = None,
-    leaf_sha256: LeafSha256 | None = None,
-    size: Size | None = None,
+    index: EntryIndex = None,
+    leaf_sha256: LeafSha256 = None,
+    size: Size = None,
 ) -> InclusionProof:
     """By the entry's index, or by its leaf hash, which is looked up among the newest 16,777,216 entries."""
     ledger = caller.desk.ledger
@@ -97,7 +100,7 @@ async def get_inclusion_proof(
 async def get_consistency_proof(
     caller: Caller,
     size_old: Annotated[int, Parameter(ge=1, le=INT64_MAX, description="The smaller tree's size")],
-    size_new: Size | None = None,
+    size_new: Size = None,
 ) -> SizesProof:
     """Between any two sizes; with equal ones the path is empty."""
     ledger = caller.desk.ledger

@@ -16,7 +16,8 @@ from api.authentication import INGEST
 from api.intake import ContentDigest, read_body
 from api.openapi import documented
 from api.problems import ApiError
-from api.statement_lane import TEXT, StatementWriters
+from api.routes.tlog import NOTE_MEDIA_TYPE
+from api.statement_lane import StatementWriters
 from api.tenancy import ApiRequest, Caller
 from ledger.statements import MEDIA_TYPE_DEFAULT, STATEMENT_BYTES_MAX, BusyError, Placed, parse_media_type
 
@@ -29,7 +30,7 @@ _PROBLEMS = ("limit", "media-type", "invalid", "busy")
     status_code=201,
     summary="Put a statement on record",
     tags=["ingest"],
-    media_type=TEXT,
+    media_type=NOTE_MEDIA_TYPE,
     responses=documented(
         *_PROBLEMS,
         also={200: (str, "The same bytes were on record before: their proof, and nothing new was recorded")},
@@ -47,7 +48,7 @@ async def post_statement(
     return Response(
         placed.proof,
         status_code=201 if placed.is_new else 200,
-        media_type=TEXT,
+        media_type=NOTE_MEDIA_TYPE,
         headers={"Location": f"/v1/entries/{placed.index}"},
     )
 
@@ -58,7 +59,7 @@ async def post_statement(
     status_code=200,
     summary="Put a statement on record, as other tile logs do it",
     tags=["ingest"],
-    media_type=TEXT,
+    media_type=NOTE_MEDIA_TYPE,
     responses=documented(*_PROBLEMS),
 )
 async def post_tlog_statement(
@@ -67,7 +68,7 @@ async def post_tlog_statement(
     """As `/v1/add`, answered with the index in decimal; the newest checkpoint covers it by then."""
     placed = await _place(request, caller, content_digest)
     headers = {"Location": f"/v1/entries/{placed.index}"}
-    return Response(b"%d" % placed.index, media_type=TEXT, headers=headers)
+    return Response(b"%d" % placed.index, media_type=NOTE_MEDIA_TYPE, headers=headers)
 
 
 async def _place(request: ApiRequest, caller: Caller, content_digest: str) -> Placed:

@@ -27,7 +27,8 @@ from ledger.ledger import Ledger
 from ledger.tile_serving import published_tile
 from ledger.tiles import ENTRIES_LEVEL, MalformedTileError, Tile, parse_tile_path
 
-NOTE_MEDIA_TYPE = "text/plain; charset=utf-8"
+# The framework adds the charset.
+NOTE_MEDIA_TYPE = "text/plain"
 TILE_MEDIA_TYPE = "application/octet-stream"
 YEAR_SECONDS = 31_536_000
 # Digests do not shrink; beyond this level more time buys next to nothing.
