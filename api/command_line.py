@@ -39,6 +39,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("complete", "prove that a list of entries is complete, or verify such a proof", is_check=True),
     Command("bundle", "put receipts with all they rest on into one file, or verify one", is_check=True),
     Command("recall", "withdraw a calibration, firmware or procedure version and name what rests on it"),
+    Command("erase", "erase a person: destroy the key of everything that came from a connection"),
+    Command("restore", "compare a store with what was seen, or go on from an older state", is_check=True),
     Command("migrate", "move ledgers to another store, byte for byte, and prove it", is_check=True),
     Command("rebuild", "fold the read views again from the ledger and prove them equal", is_check=True),
     Command("key", "print the ledger's public key"),

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from adapters.checkpoint_memory import FileCheckpointMemory
 from adapters.erasure_journal import FolderErasureJournal
 from adapters.event_logs import describe, open_log
 from adapters.executor.pinned_executor import PinnedExecutor
@@ -18,8 +19,9 @@ from domain.errors import UnknownError
 from domain.identifiers import parse_identifier
 from ledger.desk import Desk
 from ledger.erasure import apply_erasures
-from ledger.ledger import Ledger, ledger_name
+from ledger.ledger import ledger_name
 from ledger.ports import EventLog
+from ledger.seen import Acceptance, Remembering, open_seen
 
 
 class Workplace:
@@ -32,19 +34,25 @@ class Workplace:
         self.executor = PinnedExecutor()
         self.formats = SampleFileFormat()
         self._desks: dict[str, Desk] = {}
+        self._remembering: list[Remembering] = []
 
-    async def desk(self, tenant: str | None = None) -> Desk:
-        """The desk of a tenant, opened on first use.  One that does not exist yet gets its ledger here."""
+    async def desk(self, tenant: str | None = None, *, acceptance: Acceptance | None = None) -> Desk:
+        """The desk of a tenant, opened on first use.  One that does not exist yet gets its ledger here.
+
+        ``acceptance`` lets a ledger go on that is older than what was seen.  Raises: InvalidHistoryError.
+        """
         name = parse_identifier(tenant or self.settings.tenant, "tenant")
         if name not in self._desks:
-            origin = self.settings.origin(name)
-            ledger = await Ledger.open(
+            memory = FileCheckpointMemory(self.settings.seen_folder(name))
+            ledger = await open_seen(
+                memory,
                 log=self.log,
                 tenant=name,
-                origin=origin,
+                origin=self.settings.origin(name),
                 keys=self.keys,
                 clock=time.time_ns,
                 index=SQLiteIndex(self.settings.index_path(name)),
+                acceptance=acceptance,
             )
             desk = Desk(
                 ledger=ledger,
@@ -61,6 +69,7 @@ class Workplace:
                 await ledger.close()
                 raise
             self._desks[name] = desk
+            self._remembering.append(Remembering(ledger, memory))
         return self._desks[name]
 
     async def existing_desk(self, tenant: str | None = None) -> Desk:
@@ -91,6 +100,8 @@ class Workplace:
         """Close every desk, the executor and the store."""
         for desk in self._desks.values():
             await desk.ledger.close()
+        for remembering in self._remembering:
+            await remembering.close()
         await self.executor.close()
         await self.log.close()
 
