@@ -373,7 +373,16 @@ class Ledger:
             if draft.records:
                 try:
                     await self._append_draft(draft)
-                except LedgerConflictError:
+                except LedgerConflictError as conflict:
+                    if conflict.actual_size < self.size:
+                        raise InvalidError(
+                            "this store has lost entries that were seen in it",
+                            field=self.name,
+                            expected=f">= {self.size} entries",
+                            actual=f"{conflict.actual_size} entries",
+                            remedy="It seems to be put back from a backup. Stop everything that uses it, "
+                            "then run tally restore.",
+                        ) from conflict
                     conflicts += 1
                     if conflicts > CONFLICTS_MAX:
                         raise

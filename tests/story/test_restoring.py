@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from adapters.checkpoint_memory import FileCheckpointMemory
+from adapters.sqlite_log import SQLiteLog
 from api.command_line import main
 from api.commands.command import CHECK_FAILED, DONE, USAGE
 from api.demo import CONNECTION
@@ -69,6 +70,22 @@ async def test_an_older_backup_is_refused_with_what_to_do(home: Path, tmp_path: 
         kept = FileCheckpointMemory(home / "seen/demo").last()
         report = await audit(workplace.log, "ledger-demo", kept_checkpoint=kept)
         assert [finding.check for finding in report.findings] == ["truncated"]
+
+
+@pytest.mark.anyio
+async def test_an_older_store_under_a_running_process_takes_nothing(home: Path, tmp_path: Path) -> None:
+    shutil.copytree(home / "ledgers", tmp_path / "backup")
+    async with at_desk(home) as (_, desk):
+        await ingest(desk, payload_upload("sleep_2026-03-28.json"), "test")
+        older = SQLiteLog(tmp_path / "backup")
+        size = await older.size(desk.ledger.name)
+        newest, desk.ledger.log = desk.ledger.log, older
+        with pytest.raises(InvalidError, match="lost entries"):
+            await ingest(desk, payload_upload("sleep_2026-03-29_late_tentative.json"), "test")
+        assert await older.size(desk.ledger.name) == size
+        desk.ledger.log = newest
+        await settle(desk)
+        await older.close()
 
 
 @pytest.mark.anyio
