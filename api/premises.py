@@ -32,6 +32,8 @@ BODY_BYTES_PER_TENANT_MAX = 1024 * 1024 * 1024
 # Runs that callers ask to be done again, at once and waiting; there is one numeric process.
 REPLAYS_PER_TENANT_MAX = 2
 RETRY_SECONDS_MAX = 30.0
+# How soon this process sees what another one appended.
+FOLLOW_SECONDS = 0.25
 LEASE_SECONDS = 1.0
 
 _log = logging.getLogger("tallystick.premises")
@@ -186,18 +188,20 @@ async def _work(desk: Desk, lease: WorkLease) -> None:
 
 
 async def _follow(desk: Desk) -> None:
-    """See what other processes append (``tally ingest`` beside ``tally serve``)."""
-    pause_seconds = 1.0
+    """See what other processes append (``tally ingest`` beside ``tally serve``).
+
+    The size is asked for, and not each record: what this process appended need not be read again.
+    """
+    pause_seconds = FOLLOW_SECONDS
     while True:
+        await asyncio.sleep(pause_seconds)
         try:
-            async for records in desk.ledger.log.follow(desk.ledger.name, desk.ledger.size):
-                pause_seconds = 1.0
-                if records[-1].index >= desk.ledger.size:
-                    await desk.ledger.catch_up()
+            if await desk.ledger.log.size(desk.ledger.name) > desk.ledger.size:
+                await desk.ledger.catch_up()
+            pause_seconds = FOLLOW_SECONDS
         except (TallystickError, OSError) as error:
             _log.error("cannot follow %s: %s", desk.ledger.name, error)
-            await asyncio.sleep(pause_seconds)
-            pause_seconds = min(2 * pause_seconds, RETRY_SECONDS_MAX)
+            pause_seconds = min(4 * pause_seconds, RETRY_SECONDS_MAX)
 
 
 def _start(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

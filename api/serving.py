@@ -6,7 +6,8 @@ import logging
 
 from api.application import create_app
 from api.settings import settings_from
+from api.statement_lane import StatementLane
 
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
-app = create_app(settings_from())
+app = StatementLane(create_app(settings_from()))

@@ -10,12 +10,13 @@ An API key is looked up again after ``KEY_SECONDS``: for that long a revoked one
 
 from __future__ import annotations
 
+import secrets
 import time
 import uuid
 from typing import Any
 
 from litestar import Litestar
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import Message, Receive, Send
 
 from adapters.api_key_file import ApiKeyFile, RefusedKeyError
 from api.authentication import may
@@ -72,13 +73,13 @@ class _Caller:
 class StatementLane:
     """``app`` with a fast lane before it."""
 
-    def __init__(self, app: ASGIApp, litestar: Litestar) -> None:
+    def __init__(self, app: Litestar) -> None:
         self._app = app
-        self._litestar = litestar
+        self._request_ids = _RequestIds()
         self._callers: dict[bytes, _Caller] = {}
         self._media_types: dict[bytes, str] = {b"": MEDIA_TYPE_DEFAULT}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a statement, or hand the request on."""
         if (
             scope["type"] != "http"
@@ -93,7 +94,7 @@ class StatementLane:
         if placed is None:
             await self._app(scope, _again(taken, receive), send)
             return
-        await _answer(placed, send, is_index=scope["path"] == INDEX_PATH)
+        await _answer(placed, send, self._request_ids.new(), is_index=scope["path"] == INDEX_PATH)
 
     async def _place(self, scope: Any, receive: Receive, taken: list[Message]) -> Placed | None:
         """Put the statement on record; None for whatever is the route's business.  ``taken`` is what of the
@@ -123,7 +124,7 @@ class StatementLane:
             if len(statement) > STATEMENT_BYTES_MAX:
                 return None
             more = message.get("more_body", False)
-        state = self._litestar.state
+        state = self._app.state
         writers: StatementWriters = state.statement_writers
         try:
             writer = writers.known(caller.tenant) or await writers.of(state.premises, caller.tenant)
@@ -138,7 +139,7 @@ class StatementLane:
         if caller is not None and caller.until > now:
             return caller
         kind, _, text = authorization.partition(b" ")
-        keys: ApiKeyFile = self._litestar.state.api_keys
+        keys: ApiKeyFile = self._app.state.api_keys
         try:
             key = keys.authenticate(text.strip().decode("ascii"), time.time_ns())
         except (RefusedKeyError, TallystickError, UnicodeDecodeError):
@@ -162,13 +163,27 @@ class StatementLane:
         return known
 
 
-async def _answer(placed: Placed, send: Send, *, is_index: bool) -> None:
+class _RequestIds:
+    """UUIDs of version 8 (RFC 9562 section 5.8): random for this process, then counted."""
+
+    def __init__(self) -> None:
+        self._prefix = uuid.UUID(bytes=secrets.token_bytes(16), version=4).hex
+        self._count = 0
+
+    def new(self) -> bytes:
+        """The next one."""
+        self._count += 1
+        prefix = self._prefix
+        return f"{prefix[:8]}-{prefix[8:12]}-8{prefix[13:16]}-{prefix[16:20]}-{self._count:012x}".encode()
+
+
+async def _answer(placed: Placed, send: Send, request_id: bytes, *, is_index: bool) -> None:
     body = b"%d" % placed.index if is_index else placed.proof
     headers = [
         *_HEADERS,
         (b"content-length", b"%d" % len(body)),
         (b"location", b"/v1/entries/%d" % placed.index),
-        (b"x-request-id", str(uuid.uuid4()).encode()),
+        (b"x-request-id", request_id),
     ]
     status = 201 if placed.is_new and not is_index else 200
     start: Any = {"type": "http.response.start", "status": status, "headers": headers}
