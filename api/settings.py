@@ -7,6 +7,7 @@
 | memory | ``TALLY_SEEN`` | ``<home>/seen``; what no backup may hold, best on another disk |
 | tenant | ``TALLY_TENANT`` | ``demo`` |
 | origin prefix | ``TALLY_ORIGIN`` | ``tallystick.local``; a ledger's origin is ``<prefix>/<tenant>`` |
+| witnesses | ``TALLY_WITNESSES`` | ``<home>/witnesses.policy``; who cosigns, nobody without it |
 | public ledgers | ``TALLY_PUBLIC_TLOG`` | none; tenants, separated by commas, whose tiles need no key |
 """
 
@@ -37,6 +38,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     origin_prefix: str
     public_ledgers: tuple[str, ...] = ()
     seen: Path | None = None
+    witnesses: Path | None = None
 
     def __post_init__(self) -> None:
         parse_identifier(self.tenant, "tenant")
@@ -80,6 +82,11 @@ class Settings(Struct, frozen=True, kw_only=True):
         return (self.seen or self.home / "seen") / tenant
 
     @property
+    def witnesses_path(self) -> Path:
+        """The policy that says which witnesses are asked to cosign; none are where it is missing."""
+        return self.witnesses or self.home / "witnesses.policy"
+
+    @property
     def views_folder(self) -> Path:
         """DuckDB files, rebuildable with ``tally rebuild``."""
         return self.home / "views"
@@ -105,5 +112,6 @@ def settings_from(
         tenant=tenant or found.get("TALLY_TENANT") or TENANT_DEFAULT,
         origin_prefix=found.get("TALLY_ORIGIN") or ORIGIN_PREFIX_DEFAULT,
         seen=Path(found["TALLY_SEEN"]).absolute() if found.get("TALLY_SEEN") else None,
+        witnesses=Path(found["TALLY_WITNESSES"]).absolute() if found.get("TALLY_WITNESSES") else None,
         public_ledgers=tuple(one.strip() for one in public.split(",")) if public else (),
     )

@@ -96,6 +96,9 @@ class WitnessPort(Protocol):
         Raises: UnreachableWitnessError.
         """
 
+    async def close(self) -> None:
+        """Close the connections."""
+
 
 class CosignatureStore(Protocol):
     """Cosignatures that were verified, and alarms: durable, and not derivable from any ledger.
@@ -120,6 +123,12 @@ class CosignatureStore(Protocol):
 
     def raise_alarm(self, alarm: WitnessAlarm) -> bool:
         """Keep an alarm; false if it is known already (all but time, request and answer the same)."""
+
+    def alarms(self) -> Sequence[WitnessAlarm]:
+        """Every alarm, oldest first."""
+
+    def close(self) -> None:
+        """Release the file."""
 
 
 class Cosigned(Struct, frozen=True):

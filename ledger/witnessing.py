@@ -19,13 +19,12 @@ Appending never waits for any of this.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from typing import assert_never
 
 from msgspec.structs import replace
 
-from domain.errors import InvalidError, MalformedError, TallystickError
+from domain.errors import InvalidError, MalformedError
 from ledger.checkpoint import Checkpoint, open_checkpoint
 from ledger.covering import Covering, covering_of
 from ledger.ledger import Ledger
@@ -62,11 +61,9 @@ RETRY_SECONDS_MAX = 600.0
 # 409s in a row before the next turn; two nodes of one ledger can overtake each other.
 ROUNDS_MAX = 4
 
-_log = logging.getLogger("tallystick.witnessing")
 
-
-class InvalidHistoryError(InvalidError):
-    """This ledger does not continue what was cosigned of it: it was rolled back, or forked."""
+class DisownedHistoryError(InvalidError):
+    """This ledger does not continue what witnesses have cosigned: it was rolled back, or forked."""
 
 
 class LogWitnessing:
@@ -98,18 +95,6 @@ class LogWitnessing:
         """The policy with this ledger as its only log, known by every key it has had."""
         return replace(self._given, logs=tuple(PolicyLog(key=key) for key in self._own_keys()))
 
-    async def run(self) -> None:
-        """Submit whenever the ledger has grown, for ever."""
-        while True:
-            grown, outcomes = self.ledger.grown, None
-            try:
-                outcomes = await self.submit()
-            except (TallystickError, OSError) as error:
-                _log.error("%s was not submitted: %s", self.ledger.origin, error)
-            await asyncio.sleep(self._interval_seconds)
-            if outcomes is not None and all(one.is_done for one in outcomes):
-                await grown.wait()
-
     async def submit(self, *, is_urgent: bool = False) -> tuple[WitnessOutcome, ...]:
         """One turn: the newest seal to every witness that does not have it.
 
@@ -124,7 +109,7 @@ class LogWitnessing:
             for witness in asked:
                 try:
                     await self._check_history(witness)
-                except InvalidHistoryError as error:
+                except DisownedHistoryError as error:
                     await self._alarm(witness, Alarming(AlarmKind.OWN_HISTORY, str(error)), request=note)
                     return tuple(_ended(one, Outcome.ALARM, str(error)) for one in asked)
             turns = [self._ask(witness, note, checkpoint, is_urgent=is_urgent) for witness in asked]
@@ -226,7 +211,7 @@ class LogWitnessing:
         return format_add_checkpoint(AddCheckpoint(size_old=size_old, path=tuple(path), note=note))
 
     async def _check_history(self, witness: PolicyWitness) -> None:
-        """Raises: InvalidHistoryError when what the witness cosigned is not the beginning of this ledger."""
+        """Raises: DisownedHistoryError when what the witness cosigned is not the beginning of this ledger."""
         last = await self._last_of(witness)
         if last is None:
             return
@@ -234,7 +219,7 @@ class LogWitnessing:
             # Another process of this ledger may have appended, and asked, since.
             await self.ledger.catch_up()
         if last.size > self.ledger.size:
-            raise InvalidHistoryError(
+            raise DisownedHistoryError(
                 "this ledger has fewer entries than a witness has cosigned",
                 field=self.ledger.origin,
                 expected=f"{last.size} cosigned by {witness.name}",
@@ -242,7 +227,7 @@ class LogWitnessing:
                 remedy="It was restored from an older backup: restore a newer one, and append nothing here.",
             )
         if not self._continues(last):
-            raise InvalidHistoryError(
+            raise DisownedHistoryError(
                 "this ledger is not the one that a witness has cosigned",
                 field=self.ledger.origin,
                 expected=f"{last.root.hex()} over {last.size} entries, cosigned by {witness.name}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -64,11 +64,8 @@ class Scene:
         return count
 
 
-@asynccontextmanager
-async def open_one(
-    folder: Path, log: SQLiteLog, tenant: str, ring: KeyRing | None = None
-) -> AsyncIterator[Ledger]:
-    ledger = await Ledger.open(
+async def open_one(folder: Path, log: SQLiteLog, tenant: str, ring: KeyRing | None = None) -> Ledger:
+    return await Ledger.open(
         log=log,
         tenant=tenant,
         origin=origin_of(tenant),
@@ -76,26 +73,20 @@ async def open_one(
         clock=ticking_clock(),
         index=SQLiteIndex(folder / f"{tenant}.sqlite"),
     )
-    try:
-        yield ledger
-    finally:
-        await ledger.close()
 
 
 @asynccontextmanager
 async def scene(folder: Path, ring: KeyRing | None = None) -> AsyncIterator[Scene]:
     log = SQLiteLog(folder / "log")
+    ledgers = {
+        tenant: await open_one(folder, log, tenant, ring if tenant == "acme" else None) for tenant in TENANTS
+    }
+    meta = await open_one(folder, log, META_TENANT)
     try:
-        async with AsyncExitStack() as stack:
-            ledgers = {
-                tenant: await stack.enter_async_context(
-                    open_one(folder, log, tenant, ring if tenant == "acme" else None)
-                )
-                for tenant in TENANTS
-            }
-            meta = await stack.enter_async_context(open_one(folder, log, META_TENANT))
-            yield Scene(folder, log, ledgers, meta)
+        yield Scene(folder, log, ledgers, meta)
     finally:
+        for ledger in (*ledgers.values(), meta):
+            await ledger.close()
         await log.close()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -77,12 +77,6 @@ class Scene:
 
     async def turn(self) -> list[Outcome]:
         return [one.outcome for one in await self.witnessing.submit(is_urgent=True)]
-
-
-async def until(look: Callable[[], Awaitable[object | None]]) -> None:
-    """Look until there is something to see; whoever calls sets the limit."""
-    while await look() is None:  # noqa: ASYNC110 - what is waited for has no event
-        await asyncio.sleep(0.005)
 
 
 def device(number: int) -> Proposal:
@@ -349,23 +343,6 @@ async def test_appending_does_not_wait_for_a_witness(tmp_path: Path) -> None:
         assert await turn == DONE
         assert await at.witnessing.cosigned_checkpoint(3) is None
         assert await at.witnessing.cosigned_checkpoint(2) is not None
-
-
-@pytest.mark.anyio
-async def test_it_runs_by_itself_and_comes_back_to_a_witness_that_was_down(tmp_path: Path) -> None:
-    async with scene(tmp_path) as at:
-        down = at.port.answers.pop(at.witnesses[0].url)
-        running = asyncio.create_task(at.witnessing.run())
-        try:
-            async with asyncio.timeout(30):
-                await until(lambda: at.witnessing.cosigned_checkpoint(2))
-                await at.grow()
-                await until(lambda: at.witnessing.cosigned_checkpoint(3))
-                at.port.answers[at.witnesses[0].url] = down
-                key = at.witnesses[0].key.cosigner_key
-                await until(lambda: asyncio.to_thread(at.store.last_of, ORIGIN, key))
-        finally:
-            running.cancel()
 
 
 @pytest.mark.anyio

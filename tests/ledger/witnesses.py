@@ -48,6 +48,9 @@ class Witnesses:
             raise UnreachableWitnessError("no answer", field=url)
         return self.answers[url](body)
 
+    async def close(self) -> None:
+        self.answers.clear()
+
 
 def policy_of(*witnesses: LocalWitness, threshold: int) -> Policy:
     """So many of these witnesses; no log."""
