@@ -113,13 +113,13 @@ class FileKeyStore:
                 actual=algorithm,
             )
         for _ in range(KEY_EVENTS_MAX):
-            for signer in self.signers(origin):
+            numbers = self._numbers(origin)
+            for number in numbers:
+                signer = self._load_signer(origin, self._signing_path(origin, number))
                 if signer.algorithm == algorithm and signer.public_key not in known:
                     return signer
             # Another process may take the number, for a key of another algorithm even; then look again.
-            self._make_signer(
-                self._signing_path(origin, max(self._numbers(origin), default=0) + 1), algorithm
-            )
+            self._make_signer(self._signing_path(origin, max(numbers, default=0) + 1), algorithm)
         raise LimitError("too many keys of one ledger", field=origin, expected=f"<= {KEY_EVENTS_MAX}")
 
     def subject_key(self, subject_key_id: str) -> bytes:

@@ -36,11 +36,11 @@ _TOMBSTONE = ".destroyed"
 class KeyWrapping(Protocol):
     """A key that encrypts keys, and never leaves where it is."""
 
-    def wrap(self, key: bytes) -> bytes:
-        """What may be stored of ``key``."""
+    def wrap(self, key: bytes, name: str) -> bytes:
+        """What may be stored of the ``key`` with this name."""
 
-    def unwrap(self, wrapped: bytes) -> bytes:
-        """The key again.  Raises: InvalidError when these are not the bytes that ``wrap`` gave."""
+    def unwrap(self, wrapped: bytes, name: str) -> bytes:
+        """The key again.  Raises: InvalidError when these are not the bytes that ``wrap`` gave for it."""
 
 
 class SubjectKeyFiles:
@@ -54,7 +54,7 @@ class SubjectKeyFiles:
         self._staging = root / "staging"
         self._wrapping = wrapping
         self._suffix = ".key" if wrapping is None else ".wrapped"
-        self._unwrapped: OrderedDict[bytes, bytes] = OrderedDict()
+        self._unwrapped: OrderedDict[tuple[str, bytes], bytes] = OrderedDict()
         self._lock = Lock()
         for folder in (self._subjects, self._staging):
             open_private_folder(folder)
@@ -72,7 +72,7 @@ class SubjectKeyFiles:
         except UnknownError:
             # Destroyed in this instant, or never there.
             raise UnknownSubjectKeyError(subject_key_id, is_destroyed=tombstone.exists()) from None
-        key = self._unwrap(stored)
+        key = self._unwrap(stored, subject_key_id)
         if len(key) != SUBJECT_KEY_BYTES:
             raise MalformedError(
                 "not a subject key",
@@ -90,7 +90,7 @@ class SubjectKeyFiles:
             raise UnknownSubjectKeyError(subject_key_id, is_destroyed=True)
         if not path.exists():
             key = secrets.token_bytes(SUBJECT_KEY_BYTES)
-            stored = key if self._wrapping is None else self._wrapping.wrap(key)
+            stored = key if self._wrapping is None else self._wrapping.wrap(key, subject_key_id)
             publish_new(path, stored, staging=self._staging, mode=PRIVATE_FILE_MODE)
         if tombstone.exists():
             # It was destroyed while we were making it; the tombstone wins.
@@ -109,16 +109,16 @@ class SubjectKeyFiles:
             self._unwrapped.clear()
         erase(path)
 
-    def _unwrap(self, stored: bytes) -> bytes:
+    def _unwrap(self, stored: bytes, name: str) -> bytes:
         if self._wrapping is None:
             return stored
         with self._lock:
-            if stored in self._unwrapped:
-                self._unwrapped.move_to_end(stored)
-                return self._unwrapped[stored]
-        key = self._wrapping.unwrap(stored)
+            if (name, stored) in self._unwrapped:
+                self._unwrapped.move_to_end((name, stored))
+                return self._unwrapped[name, stored]
+        key = self._wrapping.unwrap(stored, name)
         with self._lock:
-            self._unwrapped[stored] = key
+            self._unwrapped[name, stored] = key
             if len(self._unwrapped) > UNWRAPPED_MAX:
                 self._unwrapped.popitem(last=False)
         return key
