@@ -110,7 +110,9 @@ def test_a_room_uses_from_outside_only_what_it_is_allowed(room: str) -> None:
 
 def test_everything_imported_from_outside_is_a_declared_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = {_normal(re.split(r"[^A-Za-z0-9._-]", need)[0]) for need in project["dependencies"]}
+    extras = project.get("optional-dependencies", {}).values()
+    needs = [*project["dependencies"], *(need for extra in extras for need in extra)]
+    declared = {_normal(re.split(r"[^A-Za-z0-9._-]", need)[0]) for need in needs}
     provided_by = packages_distributions()
     found = [
         f"{place} imports {top}"
