@@ -1,12 +1,14 @@
-"""Which event log a setting names."""
+"""Which event log a setting names, and the work queue that goes with it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from adapters.sqlite_log import SQLiteLog
+from adapters.sqlite_work_queue import SQLiteWorkQueue
 from domain.errors import MalformedError
 from ledger.ports import EventLog
+from ledger.work_queue import WorkQueue
 
 
 def open_log(store: str) -> EventLog:
@@ -27,6 +29,18 @@ def open_log(store: str) -> EventLog:
             actual=store.partition("://")[0] + "://…",
         )
     return SQLiteLog(Path(store))
+
+
+def open_work_queue(log: EventLog, folder: Path) -> WorkQueue:
+    """The work queue over ``log``: in the store itself where it has one, else in ``folder``."""
+    if isinstance(log, SQLiteLog):
+        return SQLiteWorkQueue(folder, log)
+    from adapters.esdb_log import EventStoreDBLog
+    from adapters.esdb_subscriptions import EventStoreDBWorkQueue
+
+    if isinstance(log, EventStoreDBLog):
+        return EventStoreDBWorkQueue(log.connection)
+    return SQLiteWorkQueue(folder, log)
 
 
 def describe(store: str) -> str:

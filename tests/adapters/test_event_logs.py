@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from adapters.esdb_log import EventStoreDBLog
-from adapters.event_logs import describe, open_log
+from adapters.esdb_subscriptions import EventStoreDBWorkQueue
+from adapters.event_logs import describe, open_log, open_work_queue
 from adapters.sqlite_log import SQLiteLog
+from adapters.sqlite_work_queue import SQLiteWorkQueue
 from domain.errors import MalformedError
 
 
@@ -22,6 +24,14 @@ def test_everything_else_is_a_folder(tmp_path: Path) -> None:
     log = open_log(str(tmp_path / "ledgers"))
     assert isinstance(log, SQLiteLog)
     asyncio.run(log.close())
+
+
+def test_the_work_queue_is_in_the_store_where_the_store_has_one(tmp_path: Path) -> None:
+    remote = open_log("esdb://127.0.0.1:2113?tls=false")
+    local = open_log(str(tmp_path / "ledgers"))
+    assert isinstance(open_work_queue(remote, tmp_path / "work"), EventStoreDBWorkQueue)
+    assert not (tmp_path / "work").exists()
+    assert isinstance(open_work_queue(local, tmp_path / "work"), SQLiteWorkQueue)
 
 
 @pytest.mark.parametrize("store", ["postgres://user:secret@host/db", "kurrentdb://host", "://x"])
