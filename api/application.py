@@ -32,7 +32,7 @@ from api.routes import (
     tlog,
 )
 from api.settings import Settings
-from api.statement_lane import StatementLane, StatementWriters
+from api.statement_lane import StatementWriters
 from api.tenancy import caller
 from api.workplace import Workplace
 
@@ -132,5 +132,5 @@ def create_app(settings: Settings) -> Litestar:
         # Errors are logged where they become problems, with less of what people sent in them.
         logging_config=None,
     )
-    app.asgi_handler = StatementLane(with_edge(app.asgi_handler), app)
+    app.asgi_handler = with_edge(app.asgi_handler)
     return app
