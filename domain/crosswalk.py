@@ -57,6 +57,7 @@ LWM2M_REASONS: dict[Reason, int] = {
     Reason.STALE: 150,
     Reason.REVISION_SUPERSEDED: 151,
     Reason.RECALLED: 152,
+    Reason.ERASED: 153,
 }
 
 # Detail bits of IEC 61850-7-3 quality; most of our reasons have none.
