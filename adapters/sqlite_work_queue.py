@@ -158,7 +158,7 @@ class _Session:
         self._clock = clock
         self._name = uuid4().hex
         self._taken: list[WorkItem] = []
-        self._taking: asyncio.Task[list[WorkItem]] | None = None
+        self._taking: asyncio.Task[None] | None = None
 
     async def open(self, start: int) -> None:
         """Raises: LimitError when there are too many workers."""
@@ -198,9 +198,9 @@ class _Session:
         while not self._taken:
             # A wait that is cancelled leaves the task behind, and what it takes to the next one who waits.
             if self._taking is None:
-                self._taking = asyncio.create_task(self._take())
+                self._taking = asyncio.create_task(self._fill())
             try:
-                self._taken += await asyncio.shield(self._taking)
+                await asyncio.shield(self._taking)
             finally:
                 if self._taking.done():
                     self._taking = None
@@ -234,6 +234,9 @@ class _Session:
             db.execute(statement, (self._destination, item.record.index, *more))
 
         await self._file.run(settle)
+
+    async def _fill(self) -> None:
+        self._taken += await self._take()
 
     async def _take(self) -> list[WorkItem]:
         """Waiting records first, then new ones, up to the buffer's size; leased to this worker."""
