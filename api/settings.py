@@ -5,6 +5,7 @@
 | home | ``TALLY_HOME`` | ``.tally`` in the current folder |
 | store | ``TALLY_STORE`` | ``<home>/ledgers``; a path, or ``esdb://…`` for EventStoreDB |
 | memory | ``TALLY_SEEN`` | ``<home>/seen``; what no backup may hold, best on another disk |
+| keys | ``TALLY_KEYS`` | ``<home>/keys``; a path, ``pkcs11:…`` or ``https+vault://…`` |
 | tenant | ``TALLY_TENANT`` | ``demo`` |
 | origin prefix | ``TALLY_ORIGIN`` | ``tallystick.local``; a ledger's origin is ``<prefix>/<tenant>`` |
 | witnesses | ``TALLY_WITNESSES`` | ``<home>/witnesses.policy``; who cosigns, nobody without it |
@@ -39,6 +40,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     public_ledgers: tuple[str, ...] = ()
     seen: Path | None = None
     witnesses: Path | None = None
+    keys: str = ""
 
     def __post_init__(self) -> None:
         parse_identifier(self.tenant, "tenant")
@@ -58,7 +60,8 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def keys_folder(self) -> Path:
-        """Private keys, readable by their owner only."""
+        """Private keys, readable by their owner only; where signing keys are elsewhere, people's wrapped
+        keys."""
         return self.home / "keys"
 
     def vault_folder(self, tenant: str) -> Path:
@@ -111,6 +114,7 @@ def settings_from(
         store=store or found.get("TALLY_STORE") or str(folder / "ledgers"),
         tenant=tenant or found.get("TALLY_TENANT") or TENANT_DEFAULT,
         origin_prefix=found.get("TALLY_ORIGIN") or ORIGIN_PREFIX_DEFAULT,
+        keys=found.get("TALLY_KEYS") or "",
         seen=Path(found["TALLY_SEEN"]).absolute() if found.get("TALLY_SEEN") else None,
         witnesses=Path(found["TALLY_WITNESSES"]).absolute() if found.get("TALLY_WITNESSES") else None,
         public_ledgers=tuple(one.strip() for one in public.split(",")) if public else (),

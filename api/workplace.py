@@ -11,7 +11,7 @@ from adapters.erasure_journal import FolderErasureJournal
 from adapters.event_logs import describe, open_log
 from adapters.executor.pinned_executor import PinnedExecutor
 from adapters.files.detect import SampleFileFormat
-from adapters.key_store_file import FileKeyStore
+from adapters.key_stores import open_key_store
 from adapters.sqlite_index import SQLiteIndex
 from adapters.vault_directory import DirectoryVault
 from api.settings import Settings
@@ -19,8 +19,9 @@ from domain.errors import UnknownError
 from domain.identifiers import parse_identifier
 from ledger.desk import Desk
 from ledger.erasure import apply_erasures
-from ledger.ledger import ledger_name
-from ledger.ports import EventLog
+from ledger.ledger import Ledger, ledger_name
+from ledger.metalog import META_TENANT
+from ledger.ports import EventLog, KeyStore
 from ledger.seen import Acceptance, Remembering, open_seen
 
 
@@ -30,7 +31,7 @@ class Workplace:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.log: EventLog = open_log(settings.store)
-        self.keys = FileKeyStore(settings.keys_folder)
+        self.keys: KeyStore = open_key_store(settings.keys, settings.keys_folder)
         self.executor = PinnedExecutor()
         self.formats = SampleFileFormat()
         self._desks: dict[str, Desk] = {}
