@@ -4,12 +4,8 @@
     <folder>/checkpoint.new     the next one on its way
     <folder>/checkpoint.lock    locked by whoever changes the two
 
-Steps of a change; a crash after any of them leaves the old checkpoint or the new one, whole:
-
-1. lock, so that of two processes the one with the smaller checkpoint does not come last
-2. write and fsync ``checkpoint.new``
-3. rename it over ``checkpoint``
-4. fsync the folder
+It is replaced whole (``adapters.durable_file.replace_file``), under the lock, so that of two processes the
+one with the smaller checkpoint does not come last.
 """
 
 from __future__ import annotations
@@ -20,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from adapters.durable_file import make_private_folder, sync_folder
+from adapters.durable_file import make_private_folder, replace_file
 from domain.errors import MalformedError
 from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.notes import NOTE_BYTES_MAX, parse_note
@@ -34,7 +30,6 @@ class FileCheckpointMemory:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "checkpoint"
         self._lock_path = folder / "checkpoint.lock"
-        self._new_path = folder / "checkpoint.new"
 
     def last(self) -> bytes:
         """See ``CheckpointMemory.last``.  Raises: MalformedError when it cannot be read as a checkpoint."""
@@ -52,14 +47,14 @@ class FileCheckpointMemory:
         with self._changing():
             last = self.last()
             if not last or self._checkpoint(last).size < size:
-                self._replace(note)
+                replace_file(self.path, note, mode=_MODE)
 
     def give_up(self, forgone: bytes, note: bytes) -> None:
         """See ``CheckpointMemory.give_up``."""
         self._checkpoint(note)
         with self._changing():
             if self.last() == forgone:
-                self._replace(note)
+                replace_file(self.path, note, mode=_MODE)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
@@ -70,15 +65,6 @@ class FileCheckpointMemory:
             yield
         finally:
             os.close(descriptor)
-
-    def _replace(self, note: bytes) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(self._new_path, flags, _MODE), "wb") as file:
-            file.write(note)
-            file.flush()
-            os.fsync(file.fileno())
-        self._new_path.replace(self.path)
-        sync_folder(self.path.parent)
 
     def _checkpoint(self, note: bytes) -> Checkpoint:
         try:

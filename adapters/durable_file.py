@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, are durable once they have appeared, and are never replaced.
+"""Files that appear whole or not at all, and are durable once they have appeared; objects are never replaced.
 
 Publishing goes through these steps; a crash after any of them leaves what stands beside it:
 
@@ -63,6 +63,22 @@ def publish_new(path: Path, data: bytes, *, staging: Path, mode: int) -> bool:
                 remedy="Use a local POSIX file system (ext4, XFS, Btrfs, ZFS, APFS).",
             ) from error
         raise
+
+
+def replace_file(path: Path, data: bytes, *, mode: int) -> None:
+    """Make ``path`` hold exactly ``data``, durably, whatever stood there; for files that follow one another.
+
+    After a crash it is the old file or the new one, whole.  Only one writer at a time: it goes through
+    ``<path>.new``.
+    """
+    staged = path.with_name(path.name + ".new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(staged, flags, mode), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    staged.replace(path)
+    sync_folder(path.parent)
 
 
 def make_private_folder(folder: Path) -> None:
