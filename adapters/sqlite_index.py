@@ -1,26 +1,35 @@
-"""Derived memory beside a ledger: lookup names, full Merkle tiles and the frontier, in one SQLite file.
+"""Derived memory beside a ledger: lookup names, full Merkle tiles and the tree's edge, in one SQLite file.
 
 Nothing here is truth.  It is written without fsync, a little behind the log; what is lost in a crash is read
-again from the log when the ledger is opened.  Names and tiles wait in memory and are written in bulk.
+again from the log when the ledger is opened.  Names and tiles wait in memory and are written in bulk, by a
+thread with a connection of its own, so that nobody waits for it: names lie all over the file, and writing
+them costs as much as everything else here together.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
-from ledger.merkle import HASH_BYTES, Frontier, root_of
+from msgspec import Struct
+
+from ledger.merkle import HASH_BYTES, Frontier, perfect_root
 from ledger.ports import Record
 
 SCHEMA_VERSION = 1
 # Names held in memory before they are written together; bounds both memory and what is re-read after a crash.
 BUFFERED_NAMES_MAX = 4_096
 BUFFERED_ENTRIES_MAX = 8_192
-# Names looked up in one question to SQLite.
+# When the thread that writes is so far behind, the ledger waits for it.
+BEHIND_FACTOR = 8
+# Names looked up or written in one statement, which SQLite runs without holding the interpreter.
 NAMES_TOGETHER = 256
 TILE_WIDTH = 256
+BUSY_TIMEOUT_SECONDS = 30.0
 _TILE_BYTES = TILE_WIDTH * HASH_BYTES
 
 _SCHEMA = """
@@ -35,43 +44,51 @@ CREATE TABLE IF NOT EXISTS edges (level INTEGER PRIMARY KEY, hashes BLOB NOT NUL
 """
 
 
+class _Unwritten(Struct, kw_only=True):
+    """What waits to be written, or is being written."""
+
+    names: dict[str, int]
+    tiles: dict[tuple[int, int], bytes]
+    edges: dict[int, bytes]
+    size: int
+    last_leaf: str
+
+
 class SQLiteIndex:
     """A ``LedgerIndex`` in a file.  Calls are quick and may come from any thread."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._path = path
         self._lock = threading.RLock()
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30.0)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"index {path.stem}")
+        self._writing: Future[None] | None = None
         try:
-            self._prepare()
+            self._db = self._connect()
         except sqlite3.DatabaseError:
             # It is derived: a damaged file is thrown away, not repaired.
-            self._db.close()
             for suffix in ("", "-wal", "-shm"):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30.0)
-            self._prepare()
-        self._names: dict[str, int] = {}
-        self._tiles: dict[tuple[int, int], bytes] = {}
-        self._entries = 0
-        self._frontier, self._last_leaf = self._stored_position()
-        self._edges = self._stored_edges()
+            self._db = self._connect()
+        self._write_db = self._connect()
+        self._begin()
 
     def find(self, name: str) -> int | None:
         """See ``LedgerIndex.find``."""
-        with self._lock:
-            row = self._db.execute("SELECT ledger_index FROM names WHERE name = ?", (name,)).fetchone()
-            return self._names.get(name) if row is None else int(row[0])
+        return self.find_all((name,)).get(name)
 
     def find_all(self, names: Collection[str]) -> dict[str, int]:
         """See ``LedgerIndex.find_all``."""
         wanted = list(names)
         with self._lock:
+            # What is stored came before what is being written, and that before what waits in memory.
             found = {name: self._names[name] for name in wanted if name in self._names}
+            if self._old is not None:
+                old = self._old.names
+                found.update((name, old[name]) for name in wanted if name in old)
             for start in range(0, len(wanted), NAMES_TOGETHER):
                 some = wanted[start : start + NAMES_TOGETHER]
                 marks = ",".join("?" * len(some))
-                # What is stored came before what waits in memory.
                 found.update(
                     self._db.execute(f"SELECT name, ledger_index FROM names WHERE name IN ({marks})", some)
                 )
@@ -80,31 +97,34 @@ class SQLiteIndex:
     def frontier(self) -> tuple[Frontier, str]:
         """See ``LedgerIndex.frontier``."""
         with self._lock:
-            return self._frontier.copy(), self._last_leaf
+            return _frontier_of(self._edges, self._size), self._last_leaf
 
     def advance(
         self, records: Sequence[Record], leaves: Sequence[bytes], names: Sequence[Sequence[str]]
     ) -> None:
         """See ``LedgerIndex.advance``."""
         with self._lock:
-            for record, leaf, entry_names in zip(records, leaves, names, strict=True):
-                if record.index < self._frontier.size:
-                    continue
+            done = self._size - records[0].index if records else 0
+            if done >= len(records):
+                return
+            index = self._size
+            for entry_names in names[done:]:
                 for name in entry_names:
-                    self._names.setdefault(name, record.index)
-                self._frontier.append(leaf)
-                self._last_leaf = leaf.hex()
-                self._add_to_tiles(0, record.index, leaf)
-            self._entries += len(records)
-            if len(self._names) >= BUFFERED_NAMES_MAX or self._entries >= BUFFERED_ENTRIES_MAX:
-                self.flush()
+                    self._names.setdefault(name, index)
+                index += 1
+            self._add_leaves(leaves[done:])
+            self._last_leaf = leaves[-1].hex()
+            self._waiting_entries += len(records) - done
+            if len(self._names) >= BUFFERED_NAMES_MAX or self._waiting_entries >= BUFFERED_ENTRIES_MAX:
+                self._write_soon()
 
     def tile_hashes(self, level: int, number: int) -> bytes | None:
         """See ``LedgerIndex.tile_hashes``."""
         with self._lock:
-            if (level, number) in self._tiles:
-                return self._tiles[level, number]
-            if number == (self._frontier.size >> (8 * level)) // TILE_WIDTH:
+            for tiles in (self._tiles, self._old.tiles if self._old is not None else {}):
+                if (level, number) in tiles:
+                    return tiles[level, number]
+            if number == (self._size >> (8 * level)) // TILE_WIDTH:
                 return bytes(self._edges.get(level, b"")) or None
             row = self._db.execute(
                 "SELECT hashes FROM tiles WHERE level = ? AND number = ?", (level, number)
@@ -112,78 +132,156 @@ class SQLiteIndex:
             return None if row is None else bytes(row[0])
 
     def flush(self) -> None:
-        """Write what waits in memory."""
+        """Write what waits in memory, and wait until it is written."""
         with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                self._db.executemany("INSERT OR IGNORE INTO names VALUES (?, ?)", sorted(self._names.items()))
-                self._db.executemany(
-                    "INSERT OR IGNORE INTO tiles VALUES (?, ?, ?)",
-                    [(level, number, hashes) for (level, number), hashes in self._tiles.items()],
-                )
-                self._db.execute(
-                    "INSERT OR REPLACE INTO position VALUES (1, ?, ?)",
-                    (self._frontier.to_bytes(), self._last_leaf),
-                )
-                self._db.executemany(
-                    "INSERT OR REPLACE INTO edges VALUES (?, ?)",
-                    [(level, bytes(edge)) for level, edge in self._edges.items()],
-                )
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-            self._names.clear()
-            self._tiles.clear()
-            self._entries = 0
+            self._wait()
+            self._write_soon()
+            self._wait()
 
     def reset(self) -> None:
         """See ``LedgerIndex.reset``."""
         with self._lock:
+            self._wait()
             self._db.executescript(
+                "BEGIN IMMEDIATE;"
                 "DELETE FROM names; DELETE FROM tiles; DELETE FROM edges; DELETE FROM position;"
+                "COMMIT;"
             )
-            self._names.clear()
-            self._tiles.clear()
-            self._edges = {}
-            self._frontier, self._last_leaf = self._stored_position()
+            self._begin()
 
     def close(self) -> None:
         """See ``LedgerIndex.close``."""
         with self._lock:
-            self.flush()
-            self._db.close()
+            try:
+                self.flush()
+            finally:
+                self._writer.shutdown(wait=True)
+                self._write_db.close()
+                self._db.close()
 
-    def _prepare(self) -> None:
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version not in (0, SCHEMA_VERSION):
-            raise sqlite3.DatabaseError("another version of the derived index")
-        self._db.executescript(f"{_SCHEMA} PRAGMA user_version={SCHEMA_VERSION};")
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(
+            self._path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_SECONDS
+        )
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=NORMAL")
+            db.execute("PRAGMA temp_store=MEMORY")
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            if version not in (0, SCHEMA_VERSION):
+                raise sqlite3.DatabaseError("another version of the derived index")
+            db.executescript(f"{_SCHEMA} PRAGMA user_version={SCHEMA_VERSION};")
+        except BaseException:
+            db.close()
+            raise
+        return db
 
-    def _stored_position(self) -> tuple[Frontier, str]:
+    def _begin(self) -> None:
+        """Stand where the file stands."""
+        self._names: dict[str, int] = {}
+        self._tiles: dict[tuple[int, int], bytes] = {}
+        self._waiting_entries = 0
+        self._old: _Unwritten | None = None
         row = self._db.execute("SELECT frontier, last_leaf FROM position").fetchone()
-        if row is None:
-            return Frontier(), "0" * 64
-        return Frontier.from_bytes(bytes(row[0])), str(row[1])
-
-    def _stored_edges(self) -> dict[int, bytearray]:
-        return {
+        self._size = 0 if row is None else Frontier.from_bytes(bytes(row[0])).size
+        self._last_leaf = "0" * 64 if row is None else str(row[1])
+        self._edges: dict[int, bytearray] = {
             int(level): bytearray(hashes)
             for level, hashes in self._db.execute("SELECT level, hashes FROM edges")
         }
 
-    def _add_to_tiles(self, level: int, place: int, hash_: bytes) -> None:
-        """Put a hash at ``place`` of ``level``; a tile that becomes full is kept and its root goes one level
-        up (8 tree levels)."""
-        edge = self._edges.setdefault(level, bytearray())
-        edge += hash_
-        if len(edge) == _TILE_BYTES:
-            number = place // TILE_WIDTH
-            tile = bytes(edge)
-            edge.clear()
-            self._tiles[level, number] = tile
-            row = [tile[at : at + HASH_BYTES] for at in range(0, _TILE_BYTES, HASH_BYTES)]
-            self._add_to_tiles(level + 1, number, root_of(row))
+    def _add_leaves(self, leaves: Sequence[bytes]) -> None:
+        """Put leaf hashes at the edge of the tree; a tile that becomes full is kept and its root goes one
+        level up (8 tree levels)."""
+        self._size += len(leaves)
+        level, row, end = 0, leaves, self._size
+        while row:
+            edge = self._edges.setdefault(level, bytearray())
+            number = (end - len(row)) // TILE_WIDTH
+            above: list[bytes] = []
+            edge += b"".join(row)
+            while len(edge) >= _TILE_BYTES:
+                tile = self._tiles[level, number] = bytes(edge[:_TILE_BYTES])
+                del edge[:_TILE_BYTES]
+                above.append(perfect_root(_hashes(tile)))
+                number += 1
+            level, row, end = level + 1, above, number
+
+    # -- writing
+
+    def _write_soon(self) -> None:
+        """Hand what waits in memory to the thread that writes, if it is idle or too far behind."""
+        if self._writing is not None:
+            is_behind = self._waiting_entries >= BEHIND_FACTOR * BUFFERED_ENTRIES_MAX
+            if not self._writing.done() and not is_behind:
+                return
+            # What could not be written waits in memory again; the entries themselves are safe in the log.
+            with suppress(sqlite3.Error):
+                self._wait()
+        old = _Unwritten(
+            names=self._names,
+            tiles=self._tiles,
+            edges={level: bytes(edge) for level, edge in self._edges.items()},
+            size=self._size,
+            last_leaf=self._last_leaf,
+        )
+        self._names, self._tiles, self._waiting_entries, self._old = {}, {}, 0, old
+        self._writing = self._writer.submit(self._write, old)
+
+    def _wait(self) -> None:
+        """Wait for the thread that writes.  What it could not write waits in memory again."""
+        writing, old = self._writing, self._old
+        self._writing = self._old = None
+        if writing is None or old is None:
+            return
+        try:
+            writing.result()
+        except BaseException:
+            self._names = {**self._names, **old.names}
+            self._tiles = {**old.tiles, **self._tiles}
+            raise
+
+    def _write(self, old: _Unwritten) -> None:
+        db = self._write_db
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            _write_names(db, old.names)
+            db.executemany(
+                "INSERT OR IGNORE INTO tiles VALUES (?, ?, ?)",
+                [(level, number, hashes) for (level, number), hashes in old.tiles.items()],
+            )
+            db.execute(
+                "INSERT OR REPLACE INTO position VALUES (1, ?, ?)",
+                (_frontier_of(old.edges, old.size).to_bytes(), old.last_leaf),
+            )
+            db.executemany("INSERT OR REPLACE INTO edges VALUES (?, ?)", list(old.edges.items()))
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+
+def _write_names(db: sqlite3.Connection, names: Mapping[str, int]) -> None:
+    pairs = sorted(names.items())
+    for start in range(0, len(pairs), NAMES_TOGETHER):
+        some = pairs[start : start + NAMES_TOGETHER]
+        marks = ",".join(["(?, ?)"] * len(some))
+        db.execute(f"INSERT OR IGNORE INTO names VALUES {marks}", [value for pair in some for value in pair])
+
+
+def _frontier_of(edges: Mapping[int, bytes | bytearray], size: int) -> Frontier:
+    """The frontier of a tree from the hashes at each tile level that do not fill a tile."""
+    peaks: list[bytes] = []
+    for level in sorted(edges, reverse=True):
+        hashes = _hashes(bytes(edges[level]))
+        start = 0
+        for power in range(7, -1, -1):
+            if len(hashes) >> power & 1:
+                peaks.append(perfect_root(hashes[start : start + (1 << power)]))
+                start += 1 << power
+    return Frontier.from_bytes(size.to_bytes(8, "big") + b"".join(peaks))
+
+
+def _hashes(joined: bytes) -> list[bytes]:
+    return [joined[at : at + HASH_BYTES] for at in range(0, len(joined), HASH_BYTES)]

@@ -52,7 +52,17 @@ _SCHEMA = (
         BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: records are never deleted'); END""",
 )
 _COLUMNS = "ledger_index, event_id, event_type, entry, payload, seal"
-_INSERT = f"INSERT INTO records ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
+# Rows in one statement, largest first.  SQLite runs a statement without holding the interpreter; row by row,
+# the writer asks for the interpreter back after each, and while another thread computes, each time waits for
+# that thread's turn to end.
+_ROWS_TOGETHER = tuple(1 << power for power in range(8, -1, -1))
+_INSERT = {
+    count: f"INSERT INTO records ({_COLUMNS}) VALUES " + ",".join(["(?, ?, ?, ?, ?, ?)"] * count)
+    for count in _ROWS_TOGETHER
+}
+# Pages in the write-ahead log before they are copied into the file; event ids lie all over the file, and what
+# is changed again before the copy is copied once.
+WAL_PAGES = 4_000
 
 
 class SQLiteLog:
@@ -196,20 +206,7 @@ class _LedgerFile:
                     db.execute("ROLLBACK")
                     return
                 raise LedgerConflictError(self._ledger, expected_size=expected_size, actual_size=size)
-            db.executemany(
-                _INSERT,
-                [
-                    (
-                        record.index,
-                        record.event_id,
-                        record.event_type,
-                        record.entry,
-                        record.payload,
-                        record.seal,
-                    )
-                    for record in records
-                ],
-            )
+            _insert(db, records)
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:
@@ -228,6 +225,9 @@ class _LedgerFile:
         db.execute("PRAGMA synchronous=FULL")
         db.execute("PRAGMA trusted_schema=OFF")
         db.execute("PRAGMA cache_size=-65536")
+        db.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
+        # What a statement may have to undo is kept in memory, not in a file of its own.
+        db.execute("PRAGMA temp_store=MEMORY")
         if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'records'").fetchone():
             # One transaction: a crash leaves an empty file or a whole one, never tables without a name.
             db.execute("BEGIN IMMEDIATE")
@@ -263,6 +263,24 @@ class _LedgerFile:
 def _size(db: sqlite3.Connection) -> int:
     (last,) = db.execute("SELECT max(ledger_index) FROM records").fetchone()
     return 0 if last is None else int(last) + 1
+
+
+def _insert(db: sqlite3.Connection, records: Sequence[Record]) -> None:
+    done = 0
+    for count in _ROWS_TOGETHER:
+        while len(records) - done >= count:
+            values: list[int | str | bytes] = []
+            for record in records[done : done + count]:
+                values += (
+                    record.index,
+                    record.event_id,
+                    record.event_type,
+                    record.entry,
+                    record.payload,
+                    record.seal,
+                )
+            db.execute(_INSERT[count], values)
+            done += count
 
 
 def _read(db: sqlite3.Connection, start: int, limit: int) -> list[Record]:

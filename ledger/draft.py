@@ -26,7 +26,7 @@ from domain.errors import InvalidError, LimitError
 from domain.event_codec import encode_event
 from domain.events import Event, Recorded
 from domain.flow import Command, answered_key, next_commands
-from domain.key_history import KeyEvent
+from domain.key_history import KEY_EVENT_TYPES, KeyEvent
 from domain.lookups import lookup_names, unique_key
 from domain.state import CHANGING, State, evolve
 from ledger.checkpoint import Checkpoint, sign_checkpoint
@@ -167,6 +167,8 @@ class Draft:
     def fold(self) -> None:
         """Bring everything that follows from the events up to date."""
         done = len(self._recorded)
+        if done == len(self.records):
+            return
         state = self._state
         for proposal, time_ns in zip(self._proposals[done:], self._times[done:], strict=True):
             recorded = Recorded(
@@ -210,10 +212,11 @@ class Draft:
                     answer.append(known)
                     continue
             _check_proposal(proposal, index)
-            if isinstance(event, KeyEvent):
+            event_type = event.TYPE
+            if event_type in KEY_EVENT_TYPES:
+                assert isinstance(event, KeyEvent)
                 key_history = check_key_event(key_history, origin, index, event)
             time_ns = max(time_ns, clock())
-            event_type = event.TYPE
             entry = entry_bytes(
                 entry_head(origin, index, event_type, time_ns),
                 proposal.actor,

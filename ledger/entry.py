@@ -35,6 +35,10 @@ CAUSATION_MAX = 1_024
 FIELD_CHARACTERS_MAX = 256
 PREVIOUS_OF_FIRST = "0" * 64
 
+# The version, 8, in the high half of byte 6, and the variant, 10, in the highest bits of byte 8.
+_ID_SET = 0x8 << 76 | 0b10 << 62
+_ID_KEEP = (1 << 128) - 1 ^ (0xF << 76 | 0b11 << 62)
+
 # What a field may not hold: C0 and C1 controls, and line separators that some tools treat as line ends.
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _FORBIDDEN_ABOVE = re.compile("[\x7f-\x9f\u2028\u2029]")
@@ -155,15 +159,12 @@ def parse_entry(data: bytes) -> Entry:
 def event_id(leaf_hash: bytes) -> bytes:
     """The 16 bytes of the event id that belongs to an entry with this leaf hash: a UUID of version 8, variant
     10."""
-    raw = bytearray(leaf_hash[:16])
-    raw[6] = 0x80 | raw[6] & 0x0F
-    raw[8] = 0x80 | raw[8] & 0x3F
-    return bytes(raw)
+    return (int.from_bytes(leaf_hash[:16], "big") & _ID_KEEP | _ID_SET).to_bytes(16, "big")
 
 
 def format_causation(causation: tuple[int, ...]) -> str:
     """The causation line."""
-    return ",".join(map(str, causation)) or "-"
+    return ",".join(map(str, causation)) if causation else "-"
 
 
 def is_event_type(name: str) -> bool:
