@@ -24,6 +24,7 @@ from api.work_lease import WorkLease
 from api.workplace import Workplace
 from domain.errors import TallystickError
 from ledger.desk import Desk
+from ledger.store_witnessing import StoreWitnessing
 from ledger.worker import Stuck, work
 
 # Bytes of request bodies held at once, by all and by one tenant: two uploads at their largest.
@@ -48,6 +49,7 @@ class Premises:
         """Why a tenant could not be opened, by tenant."""
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._opening: asyncio.Task[None] | None = None
+        self._witnessing: asyncio.Task[None] | None = None
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
         self._leases: dict[str, WorkLease] = {}
         self._views: dict[str, TenantViews] = {}
@@ -151,6 +153,8 @@ class Premises:
     def open_all(self) -> None:
         """Begin to open every tenant of the store, so that work left over from a crash goes on unasked."""
         self._opening = _start(self._open_all(), "opening of all tenants")
+        if self.workplace.witnessing is not None:
+            self._witnessing = _start(self._ask_witnesses(self.workplace.witnessing), "asking of witnesses")
 
     @property
     def state(self) -> str:
@@ -165,10 +169,17 @@ class Premises:
             with suppress(ApiError):
                 await self.desk(tenant)
 
+    async def _ask_witnesses(self, witnessing: StoreWitnessing) -> None:
+        """Show what is new to the witnesses for ever, once nobody else on this machine does."""
+        lease = self._leases["_witnesses"] = WorkLease(self.workplace.settings.work_lease_path("_witnesses"))
+        while not lease.take():  # noqa: ASYNC110 - another process holds it
+            await asyncio.sleep(LEASE_SECONDS)
+        await witnessing.run(lambda: self.workplace.ledgers)
+
     async def close(self) -> None:
         """Stop workers and views; what is pending stays pending in the ledger."""
         tasks = [task for group in self._tasks.values() for task in group]
-        tasks += [self._opening] if self._opening else []
+        tasks += [task for task in (self._opening, self._witnessing) if task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -15,6 +15,7 @@ from adapters.key_stores import open_key_store
 from adapters.sqlite_index import SQLiteIndex
 from adapters.vault_directory import DirectoryVault
 from api.settings import Settings
+from api.witnessing import check_no_meta_log, open_witnessing
 from domain.errors import UnknownError
 from domain.identifiers import parse_identifier
 from ledger.desk import Desk
@@ -23,6 +24,7 @@ from ledger.ledger import Ledger, ledger_name
 from ledger.metalog import META_TENANT
 from ledger.ports import EventLog, KeyStore
 from ledger.seen import Acceptance, Remembering, open_seen
+from ledger.store_witnessing import StoreCoverer
 
 
 class Workplace:
@@ -34,6 +36,7 @@ class Workplace:
         self.keys: KeyStore = open_key_store(settings.keys, settings.keys_folder)
         self.executor = PinnedExecutor()
         self.formats = SampleFileFormat()
+        self.witnessing = open_witnessing(settings, self.log, self.keys)
         self._desks: dict[str, Desk] = {}
         self._remembering: list[Remembering] = []
 
@@ -43,6 +46,7 @@ class Workplace:
         ``acceptance`` lets a ledger go on that is older than what was seen.  Raises: InvalidHistoryError.
         """
         name = parse_identifier(tenant or self.settings.tenant, "tenant")
+        check_no_meta_log(name)
         if name not in self._desks:
             memory = FileCheckpointMemory(self.settings.seen_folder(name))
             ledger = await open_seen(
@@ -69,6 +73,8 @@ class Workplace:
             except BaseException:
                 await ledger.close()
                 raise
+            if self.witnessing is not None:
+                ledger.coverer = StoreCoverer(self.witnessing, ledger)
             self._desks[name] = desk
             self._remembering.append(Remembering(ledger, memory))
         return self._desks[name]
@@ -80,8 +86,8 @@ class Workplace:
         return await self.desk(name)
 
     async def check_exists(self, tenant: str) -> None:
-        """Raises: UnknownError when the tenant has no ledger in this store."""
-        if tenant not in await self.tenants():
+        """Raises: UnknownError when the tenant (or the meta-log) has no ledger in this store."""
+        if ledger_name(tenant) not in await self.log.ledgers():
             raise UnknownError(
                 "no such ledger",
                 field="tenant",
@@ -95,10 +101,18 @@ class Workplace:
 
     async def tenants(self) -> list[str]:
         """Tenants that have a ledger in this store."""
-        return [name.removeprefix(ledger_name("")) for name in await self.log.ledgers()]
+        names = [name.removeprefix(ledger_name("")) for name in await self.log.ledgers()]
+        return [name for name in names if name != META_TENANT]
+
+    @property
+    def ledgers(self) -> list[Ledger]:
+        """The ledgers that are open in this process."""
+        return [desk.ledger for desk in self._desks.values()]
 
     async def close(self) -> None:
         """Close every desk, the executor and the store."""
+        if self.witnessing is not None:
+            await self.witnessing.close()
         for desk in self._desks.values():
             await desk.ledger.close()
         for remembering in self._remembering:

@@ -142,6 +142,10 @@ class StoreWitnessing:
             keys.append((await self._opened_meta()).ledger.verifier_key)
         return replace(self.policy, logs=tuple(PolicyLog(key=key) for key in keys))
 
+    def alarms(self) -> Sequence[WitnessAlarm]:
+        """Every alarm there was, oldest first; waits for a disk."""
+        return self._store.alarms()
+
     async def close(self) -> None:
         """Close the meta-log's ledger, the connections to witnesses, and what is kept of them."""
         if self._meta is not None:

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     from granian.log import LogLevels
 
     settings = settings_of(arguments)
-    _check_address(arguments.host, arguments.port)
+    check_address(arguments.host, arguments.port)
     key = _first_key(settings)
     host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
     base = f"http://{host}:{arguments.port}"
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _check_address(host: str, port: int) -> None:
+def check_address(host: str, port: int) -> None:
     """Say in one line what the server would say in many.  Raises: MalformedError, ConflictError."""
     if not 1 <= port <= 65_535:
         raise MalformedError("not a port", field="--port", expected="1 to 65535", actual=str(port))
