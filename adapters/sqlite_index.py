@@ -134,14 +134,14 @@ class SQLiteIndex:
     def flush(self) -> None:
         """Write what waits in memory, and wait until it is written."""
         with self._lock:
-            self._wait()
+            self._settle()
             self._write_soon()
             self._wait()
 
     def reset(self) -> None:
         """See ``LedgerIndex.reset``."""
         with self._lock:
-            self._wait()
+            self._settle()
             self._db.executescript(
                 "BEGIN IMMEDIATE;"
                 "DELETE FROM names; DELETE FROM tiles; DELETE FROM edges; DELETE FROM position;"
@@ -215,9 +215,7 @@ class SQLiteIndex:
             is_behind = self._waiting_entries >= BEHIND_FACTOR * BUFFERED_ENTRIES_MAX
             if not self._writing.done() and not is_behind:
                 return
-            # What could not be written waits in memory again; the entries themselves are safe in the log.
-            with suppress(sqlite3.Error):
-                self._wait()
+            self._settle()
         old = _Unwritten(
             names=self._names,
             tiles=self._tiles,
@@ -227,6 +225,12 @@ class SQLiteIndex:
         )
         self._names, self._tiles, self._waiting_entries, self._old = {}, {}, 0, old
         self._writing = self._writer.submit(self._write, old)
+
+    def _settle(self) -> None:
+        """Wait for the thread that writes.  A failure waits for the next one to write: the entries themselves
+        are safe in the log."""
+        with suppress(sqlite3.Error):
+            self._wait()
 
     def _wait(self) -> None:
         """Wait for the thread that writes.  What it could not write waits in memory again."""
