@@ -21,6 +21,7 @@ from api.routes import (
     console,
     documentation,
     health,
+    keys,
     ledger,
     operation,
     proofs,
@@ -42,6 +43,7 @@ BODY_BYTES_MAX = 1024 * 1024
 V1_HANDLERS: Sequence[Any] = (
     setup.post_setup,
     setup.post_contract,
+    keys.get_key,
     sources.list_sources,
     sources.list_metrics,
     batches.post_batch,

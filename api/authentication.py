@@ -18,6 +18,7 @@ from api.problems import ApiError
 
 # What a route needs, given as its ``opt``.
 INGEST, READ, AUDIT, ADMIN = ({"scope": scope} for scope in SCOPES)
+ANY = {"scope": ""}
 _INCLUDED = {"audit": frozenset({"read"}), "admin": frozenset(SCOPES)}
 
 
@@ -46,7 +47,7 @@ def check_scope(connection: ASGIConnection[Any, ApiKey, Any, Any], handler: Base
     A route that forgot to say which one it needs is open to ``admin`` only.  Raises: ApiError 403.
     """
     needed = handler.opt.get("scope", "admin")
-    if not may(connection.user, needed):
+    if needed and not may(connection.user, needed):
         scopes = ", ".join(connection.user.scopes)
         raise ApiError("scope", f"the scope {needed} is needed; this key has {scopes}")
 

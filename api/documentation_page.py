@@ -9,6 +9,9 @@ from typing import Any
 
 import msgspec
 
+from api.parameters import INT64_MAX
+from api.problems import MEDIA_TYPE, PROBLEMS, TYPE_PREFIX
+
 _METHODS = ("get", "post", "put", "patch", "delete")
 _INLINE = (
     (re.compile(r"`([^`]+)`"), r"<code>\1</code>"),
@@ -46,11 +49,15 @@ def render(document: dict[str, Any]) -> str:
 <nav aria-label="Pages"><a href="/">Console</a><a href="/openapi.json">openapi.json</a></nav>
 </header>
 <div class="columns">
-<nav class="contents" aria-label="Routes">{contents}<h2><a href="#schemas">Schemas</a></h2></nav>
+<nav class="contents" aria-label="Routes">{contents}<h2><a href="#problems">Problems</a></h2>
+<h2><a href="#schemas">Schemas</a></h2></nav>
 <main id="main" tabindex="-1">
 <h1>The API</h1>
 {_prose(info["description"])}
 {sections}
+<h2 id="problems">Problems</h2>
+<p>Every error is one of these, as <code>application/problem+json</code>.</p>
+{_table("Problems", ("type", "status", "title", "what to do"), _problems())}
 <h2 id="schemas">Schemas</h2>
 {schemas}
 </main>
@@ -87,7 +94,14 @@ def _section(tag: dict[str, Any], operations: list[tuple[str, str, dict[str, Any
 
 def _operation(path: str, method: str, operation: dict[str, Any]) -> str:
     parameters = "".join(_parameter(parameter) for parameter in operation.get("parameters", ()))
-    responses = "".join(_response(*item) for item in sorted(operation["responses"].items()))
+    answers = sorted(operation["responses"].items())
+    responses = "".join(_response(status, answer) for status, answer in answers if not _is_problem(answer))
+    problems = " ".join(
+        f'<a href="#problem-{name}">{status}&nbsp;{name}</a>'
+        for status, answer in answers
+        if _is_problem(answer)
+        for name in re.findall(rf"{TYPE_PREFIX}([a-z-]+)", answer["description"])
+    )
     body = operation.get("requestBody")
     key = "an API key" if operation.get("security") else "no key"
     scope = operation.get("x-scope")
@@ -102,8 +116,21 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> str:
             _table("Parameters", ("name", "in", "type", "what"), parameters),
             _body(body) if body else "",
             _table("Answers", ("status", "form", "what"), responses),
+            f'<p class="problems">{problems}</p>' if problems else "",
             "</article>",
         )
+    )
+
+
+def _is_problem(answer: dict[str, Any]) -> bool:
+    return MEDIA_TYPE in answer.get("content", {})
+
+
+def _problems() -> str:
+    return "".join(
+        f'<tr id="problem-{name}"><th scope="row"><code>{TYPE_PREFIX}{name}</code></th><td>{status}</td>'
+        f"<td>{escape(title)}</td><td>{_inline(remedy)}</td></tr>"
+        for name, (status, title, remedy) in PROBLEMS.items()
     )
 
 
@@ -188,7 +215,7 @@ def _type(schema: dict[str, Any]) -> str:
     limits = [
         f"{sign} {schema[key]}"
         for key, sign in (("minimum", "≥"), ("maximum", "≤"), ("maxLength", "length ≤"))
-        if key in schema
+        if key in schema and schema[key] != INT64_MAX
     ]
     return escape(" ".join([str(kind), *limits]))
 
