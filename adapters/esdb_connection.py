@@ -56,7 +56,8 @@ class Connection:
     def __init__(self, uri: str) -> None:
         """Raises: MalformedError for a connection string that cannot be used, InvalidError for missing
         certificate files.  Neither repeats the password."""
-        self._uri = uri
+        #: With the password; not for people.
+        self.uri = uri
         self._spec = _parse(uri)
         self._client: AsyncEventStoreDBClient | None = None
         self._connecting = asyncio.Lock()
@@ -79,6 +80,11 @@ class Connection:
                 if self._client is None:
                     self._client = await self._connect()
         return self._client
+
+    @property
+    def node(self) -> str:
+        """The node that was found; the first that was named as long as there is no connection."""
+        return self._client.connection_target if self._client is not None else self._spec.targets[0]
 
     async def close(self) -> None:
         """End every call and the connection."""
@@ -111,14 +117,14 @@ class Connection:
         if self._is_closed:
             raise InvalidError("the store is closed", field=self.target)
         try:
-            client = _Client(self._uri)
+            client = Client(self.uri)
             await client.connect()
         except (EventStoreDBClientException, grpc.RpcError) as error:
             raise explain(error, self.target, self.seconds_max) from error
         return client
 
 
-class _Client(AsyncEventStoreDBClient):
+class Client(AsyncEventStoreDBClient):
     """The client with the options it means to set."""
 
     def __init__(self, uri: str) -> None:

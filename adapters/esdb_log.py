@@ -20,6 +20,7 @@ from esdbclient import AsyncEventStoreDBClient, NewEvent, StreamState
 from esdbclient.common import AbstractAsyncCatchupSubscription
 from esdbclient.exceptions import NotFound, WrongCurrentVersion
 
+from adapters.esdb_columns import EventStoreDBColumns
 from adapters.esdb_connection import Connection
 from adapters.esdb_errors import UnreachableStoreError
 from adapters.esdb_pages import PageReader
@@ -183,6 +184,14 @@ class EventStoreDBLog:
         if pages is not None:
             await pages.close()
         await self.connection.close()
+
+    def column_reader(self, ledger: str) -> EventStoreDBColumns:
+        """See ``ColumnLog.column_reader``."""
+        _check_name(ledger)
+        connection = self.connection
+        return EventStoreDBColumns(
+            uri=connection.uri, target=connection.node, stream=ledger, seconds_max=connection.seconds_max
+        )
 
     # -- reading
 

@@ -59,7 +59,7 @@ class PageReader:
         for attempt in range(ATTEMPTS_MAX):
             call = self._begin(stream, start, min(limit, PAGE_EVENTS_MAX))
             try:
-                return await asyncio.get_running_loop().run_in_executor(self._threads, _drain, call)
+                return await asyncio.get_running_loop().run_in_executor(self._threads, drain_page, call)
             except asyncio.CancelledError:
                 call.cancel()
                 raise
@@ -84,49 +84,62 @@ class PageReader:
         await asyncio.to_thread(self._threads.shutdown)
 
     def _begin(self, stream: str, start: int, limit: int) -> Any:
-        options = streams_pb2.ReadReq.Options(
-            read_direction=streams_pb2.ReadReq.Options.Forwards,
-            resolve_links=False,
-            count=limit,
-        )
-        options.stream.stream_identifier.stream_name = stream.encode()
-        options.stream.revision = start
-        options.no_filter.CopyFrom(shared_pb2.Empty())
-        options.uuid_option.string.CopyFrom(shared_pb2.Empty())
-        spec = self._client.connection_spec
-        read = self._open().unary_stream(
-            "/event_store.client.streams.Streams/Read",
-            request_serializer=streams_pb2.ReadReq.SerializeToString,
-            response_deserializer=streams_pb2.ReadResp.FromString,
-        )
-        return read(
-            streams_pb2.ReadReq(options=options),
-            timeout=self._seconds_max,
-            metadata=(
-                ("connection-name", spec.options.ConnectionName),
-                ("requires-leader", "true" if spec.options.NodePreference == "leader" else "false"),
-            ),
-            credentials=self._client.construct_call_credentials(spec.username, spec.password),
-        )
-
-    def _open(self) -> grpc.Channel:
-        """The channel to where the client is connected now."""
         client = self._client
         if self._channel is None or self._target != client.connection_target:
             # A channel to the node before is let go, not closed: other pages may still come over it.
             self._target = client.connection_target
-            options = (*client.grpc_options, (grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, 1))
-            if client.connection_spec.options.Tls:
-                credentials = grpc.ssl_channel_credentials(
-                    client.root_certificates, client.private_key, client.certificate_chain
-                )
-                self._channel = grpc.secure_channel(self._target, credentials, options)
-            else:
-                self._channel = grpc.insecure_channel(self._target, options)
-        return self._channel
+            self._channel = open_channel(client, self._target)
+        return begin_page(client, self._channel, stream, start, limit, self._seconds_max)
 
 
-def _drain(call: Any) -> list[Record]:
+def open_channel(client: AsyncEventStoreDBClient, target: str) -> grpc.Channel:
+    """A channel with the client's options and certificates whose answers are read on the calling thread."""
+    options = (*client.grpc_options, (grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, 1))
+    if not client.connection_spec.options.Tls:
+        return grpc.insecure_channel(target, options)
+    credentials = grpc.ssl_channel_credentials(
+        client.root_certificates, client.private_key, client.certificate_chain
+    )
+    return grpc.secure_channel(target, credentials, options)
+
+
+def begin_page(
+    client: AsyncEventStoreDBClient,
+    channel: grpc.Channel,
+    stream: str,
+    start: int,
+    limit: int,
+    seconds_max: float,
+) -> Any:
+    """Ask for a page; ``drain_page`` reads it."""
+    options = streams_pb2.ReadReq.Options(
+        read_direction=streams_pb2.ReadReq.Options.Forwards,
+        resolve_links=False,
+        count=limit,
+    )
+    options.stream.stream_identifier.stream_name = stream.encode()
+    options.stream.revision = start
+    options.no_filter.CopyFrom(shared_pb2.Empty())
+    options.uuid_option.string.CopyFrom(shared_pb2.Empty())
+    spec = client.connection_spec
+    read = channel.unary_stream(
+        "/event_store.client.streams.Streams/Read",
+        request_serializer=streams_pb2.ReadReq.SerializeToString,
+        response_deserializer=streams_pb2.ReadResp.FromString,
+    )
+    return read(
+        streams_pb2.ReadReq(options=options),
+        timeout=seconds_max,
+        metadata=(
+            ("connection-name", spec.options.ConnectionName),
+            ("requires-leader", "true" if spec.options.NodePreference == "leader" else "false"),
+        ),
+        credentials=client.construct_call_credentials(spec.username, spec.password),
+    )
+
+
+def drain_page(call: Any) -> list[Record]:
+    """The records of a page.  Raises: NotFound when there is no such stream, grpc.RpcError."""
     records: list[Record] = []
     byte_count = 0
     for answer in call:

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import json
 import multiprocessing
+import pickle
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,13 +18,13 @@ from uuid import UUID, uuid4
 import pytest
 from esdbclient import AsyncEventStoreDBClient, NewEvent, StreamState
 
-from adapters import esdb_pages
+from adapters import esdb_columns, esdb_pages
 from adapters.esdb_log import EventStoreDBLog
 from domain.errors import InvalidError, LimitError, MalformedError
 from ledger.entry import event_id, format_entry
 from ledger.errors import LedgerConflictError
 from ledger.merkle import leaf_hash
-from ledger.ports import EventLog, Record
+from ledger.ports import ColumnLog, EventLog, Record
 from tests.adapters.esdb_node.fixture import esdb_uri
 from tests.contracts.event_log_contract import EventLogContract
 from tests.ledger.records import make_entry, make_records
@@ -211,6 +212,31 @@ async def test_a_strangers_event_comes_back_as_no_entry(esdb_uri: str) -> None:
         (record,) = await log.read(name, 2, 1)
         assert record.entry == b'{"who":"me"}'
         assert (record.event_type, record.seal) == ("note", b"")
+
+
+@pytest.mark.anyio
+async def test_other_processes_read_the_same_columns(esdb_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(esdb_columns, "PAGE_EVENTS_MAX", 30)
+    name = new_ledger()
+    records = make_records(100)
+    async with open_esdb(esdb_uri) as log:
+        await log.append(name, 0, records)
+        reader = pickle.loads(pickle.dumps(log.column_reader(name)))
+        missing = log.column_reader(new_ledger())
+
+    def read(start: int, stop: int) -> list[Record]:
+        return [record for columns in reader.columns(start, stop) for record in columns.records()]
+
+    assert isinstance(log, ColumnLog)
+    assert read(0, 100) == records
+    assert read(35, 66) == records[35:66]
+    assert read(90, 200) == records[90:]
+    assert list(missing.columns(0, 10)) == []
+
+
+def test_a_column_reader_is_shown_without_its_password() -> None:
+    log = EventStoreDBLog("esdb://admin:hunter2@127.0.0.1:2113")
+    assert "hunter2" not in f"{log.column_reader('ledger-a')!r} {log.column_reader('ledger-a')}"
 
 
 @pytest.mark.anyio
