@@ -1,0 +1,95 @@
+"""Real witnesses: `tally witness` as a process of its own on a free port of this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# Another process can take a free port between looking and listening.
+ATTEMPTS = 5
+
+
+class WitnessProcess:
+    """A witness with a home of its own that knows these logs (vkeys)."""
+
+    def __init__(self, home: Path, name: str, logs: Sequence[str]) -> None:
+        self.home = home
+        self.name = name
+        (home / "witness").mkdir(parents=True, exist_ok=True)
+        self.logs_path = home / "witness" / "logs.policy"
+        self.logs_path.write_text("".join(f"log {vkey}\n" for vkey in logs) + "quorum none\n")
+        self.port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self.vkey = self.tally("key", "--name", name).stdout.strip()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def tally(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `tally witness` with these arguments."""
+        return subprocess.run(
+            [sys.executable, "-m", "api", "witness", *arguments, "--home", str(self.home)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def start(self) -> WitnessProcess:
+        """Listen, on the port it had before if it had one."""
+        for _ in range(ATTEMPTS):
+            self.port = self.port or free_port()
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "api", "witness", "--home", str(self.home), "--port", str(self.port)],
+                cwd=ROOT,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+            while self._process.poll() is None:
+                try:
+                    self.get("/healthz")
+                    return self
+                except OSError:
+                    time.sleep(0.05)
+            self.port = 0
+        raise AssertionError("the witness did not start")
+
+    def get(self, path: str) -> bytes:
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=30) as answer:
+            body: bytes = answer.read()
+        return body
+
+    def post(self, body: bytes) -> tuple[int, str, bytes]:
+        """Status, media type and body of the answer to a request for a cosignature."""
+        request = urllib.request.Request(f"{self.url}/add-checkpoint", data=body, method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, answer.headers["Content-Type"], answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.headers["Content-Type"], error.read()
+
+    def kill(self) -> None:
+        """End server and worker at once, as a power failure would."""
+        if self._process is not None:
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
