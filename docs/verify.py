@@ -415,10 +415,6 @@ def open_envelope(data, keys, payload_type, step):
     return payload, signers
 
 
-def verify_envelope(data, key, payload_type, step):
-    return open_envelope(data, [key], payload_type, step)[0]
-
-
 # --- Statement ------------------------------------------------------------------------------------
 
 
@@ -686,6 +682,24 @@ def verify_keys(parts, checkpoint, trusted, step):
     return keys
 
 
+def judge(checkpoint, parts, policy, step):
+    """All known keys of the checkpoint's ledger, which of them ruled where (None while they have never
+    changed), and the policy with the keys in force."""
+    text = parse_note(checkpoint)[0]
+    origin, size, _ = parse_checkpoint(text)
+    trusted = [key for key in policy.logs if key.name == origin]
+    changed = any(line.startswith("keys ") for line in text.split("\n")[3:])
+    demand(parts is not None or not changed, step, "the key events that the checkpoint names are missing")
+    if parts is None:
+        return trusted, None, policy
+    known = verify_keys(parts, checkpoint, trusted, f"{step}, keys step")
+    others = [key for key in policy.logs if key.name != origin]
+    judging = Policy(
+        [*others, *known.in_force(size - 1)], policy.witnesses.items(), policy.groups, policy.quorum
+    )
+    return [span.key for span in known.spans.values()], known, judging
+
+
 # --- Bundle ---------------------------------------------------------------------------------------
 
 
@@ -703,7 +717,6 @@ def verify_bundle(data, policy, artifacts=None):
     demand(entry["type"] == "receipt.issued.v1", "step 2", f"the entry is a {entry['type']}")
     keys = [key for key in policy.logs if key.name == entry["origin"]]
     demand(keys, "step 2", f"no key of the ledger {entry['origin']!r} is known")
-    known = None
 
     digest = hashlib.sha256(envelope).hexdigest()
     demand(
@@ -713,17 +726,7 @@ def verify_bundle(data, policy, artifacts=None):
     )
     demand(len(envelope) == entry["payload_size"], "step 3", "the envelope has another length")
 
-    lines = parse_note(checkpoint)[0].split("\n")[3:]  # 4
-    changed = any(line.startswith("keys ") for line in lines)
-    demand("keys" in wire or not changed, "step 4", "the key events that the checkpoint names are missing")
-    if "keys" in wire:
-        known = verify_keys(wire["keys"], checkpoint, keys, "step 4, keys step")
-        others = [key for key in policy.logs if key.name != entry["origin"]]
-        last = parse_checkpoint(parse_note(checkpoint)[0])[1] - 1
-        policy = Policy(
-            [*others, *known.in_force(last)], policy.witnesses.items(), policy.groups, policy.quorum
-        )
-        keys = [span.key for span in known.spans.values()]
+    keys, known, policy = judge(checkpoint, wire.get("keys"), policy, "step 4")  # 4
     meta = verify_meta(wire["meta"], checkpoint, keys, policy) if "meta" in wire else None
     covered = meta is not None and meta["is_judged"]
     asked = Policy(policy.logs, policy.witnesses, policy.groups, "none") if covered else policy
@@ -809,10 +812,20 @@ def is_absent(topic, found, places, count):
 
 def verify_completeness(data, policy):
     wire = parse_json(data[:-1] if data.endswith(b"\n") else data, "the proof")
-    note, commitment, entries, version, lines, topic = members(
-        wire, "the proof", checkpoint=str, commitment=dict, entries=list, format=str, lines=list, topic=str
+    more = {"keys": list} if "keys" in wire else {}
+    note, commitment, entries, version, lines, topic, *_ = members(
+        wire,
+        "the proof",
+        checkpoint=str,
+        commitment=dict,
+        entries=list,
+        format=str,
+        lines=list,
+        topic=str,
+        **more,
     )
     parse(version == "tallystick/completeness/v1", "a completeness proof of another version")
+    _, _, policy = judge(note.encode(), wire.get("keys"), policy, "step 1")
     origin, size, root, cosigners = policy.open_checkpoint(note.encode(), "step 1")
 
     entry, body, _ = open_proven(commitment, "commitment", origin, size, root, "step 2")
@@ -841,7 +854,7 @@ def verify_completeness(data, policy):
         for number, part in enumerate(entries)
     ]
     indices = [one["index"] for one, _, _ in opened]
-    ascending = all(a < b for a, b in zip([-1, *indices], [*indices, entry["index"]]))
+    ascending = indices == sorted(set(indices)) and all(index < entry["index"] for index in indices)
     demand(ascending, "step 5", "the entries are not in order below the commitment")
 
     chain = bytes(32)
@@ -980,7 +993,11 @@ def verify_audit_bundle(data, policy):
         recipe=list,
     )
     parse(version == "tallystick/audit-bundle/v1", "an audit bundle of another version")
-    known = {(key.name, key.id) for key in [*policy.logs, *policy.witnesses.values()]}
+    changed = any(line.startswith("keys ") for line in parse_note(note.encode())[0].split("\n")[3:])
+    key_parts = [part for part in parts if is_key_event(part)] if changed else None
+    asked = [*policy.logs, *policy.witnesses.values()]
+    keys, ruled, policy = judge(note.encode(), key_parts, policy, "step 2")
+    known = {(key.name, key.id) for key in [*asked, *keys]}
     for name, key_id, _ in parse_note(note.encode())[1]:
         demand((name, key_id) in known, "step 1", f"the checkpoint is signed by {name!r}, which is not known")
     origin, size, root, cosigners = policy.open_checkpoint(note.encode(), "step 2")  # 2
@@ -991,7 +1008,6 @@ def verify_audit_bundle(data, policy):
     indices = [entry["index"] for entry, _, _ in opened]
     demand(indices == sorted(set(indices)), "step 3", "entries are not ascending, each once")
     entries, digests, ids = Entries(opened), set(), []
-    keys = [key for key in policy.logs if key.name == origin]
     tenant = entries.event(0, "ledger.opened.v1").get("tenant")
     demand(receipts, "step 4", "there is no receipt in it")
     for index in receipts:
@@ -999,7 +1015,9 @@ def verify_audit_bundle(data, policy):
         entry, envelope = entries.found[index]
         demand(entry["type"] == "receipt.issued.v1", "step 4", f"entry {index} is a {entry['type']}")
         entries.named.add(index)
-        payload = verify_any(envelope, keys, "step 4")  # 4
+        payload, signers = open_envelope(envelope, keys, "application/vnd.in-toto+json", "step 4")  # 4
+        if ruled is not None:
+            ruled.demand_ruled(index, signers, "step 4")
         receipt_id = "r" + hashlib.sha256(payload).hexdigest()[:24]
         demand(entry["subject"] == f"receipt/{receipt_id}", "step 5", f"it is filed as {entry['subject']!r}")
         statement = parse_json(payload, "the statement")
@@ -1043,10 +1061,10 @@ def verify_audit_bundle(data, policy):
     }
 
 
-def verify_any(envelope, keys, step):
-    """The payload of an envelope that one of the ledger's keys has signed."""
-    demand(keys, step, "no key of the ledger is known")
-    return open_envelope(envelope, keys, "application/vnd.in-toto+json", step)[0]
+def is_key_event(part):
+    data = part.get("entry") if isinstance(part, dict) else None
+    parse(isinstance(data, str), "an entry that is none")
+    return parse_entry(unbase64(data, "entry"))["type"].startswith("key.")
 
 
 # --- Command line ---------------------------------------------------------------------------------

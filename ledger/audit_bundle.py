@@ -14,7 +14,8 @@ Its name ends in ``.audit.json``.  Verifying one (``verify_audit_bundle``):
 
 1. It parses in its one spelling, and the checkpoint carries no signature by a key that the policy does not
    know.
-2. The checkpoint is signed (and cosigned as the policy asks).
+2. The checkpoint is signed (and cosigned as the policy asks); if the ledger's keys have changed, its key
+   events among the entries say which keys those are (``ledger.key_chain``).
 3. Every entry is in the tree under the checkpoint and commits to its body.
 4. Every receipt is signed by the ledger's key.
 5. Every receipt's statement, built again from the entries it names, is the one that was signed.  So the
@@ -37,24 +38,27 @@ from domain.errors import InvalidError, LimitError, MalformedError, UnknownError
 from domain.events import (
     BatchIngested,
     DatasetDerived,
-    KeyCreated,
     LedgerOpened,
     ReceiptIssued,
     Recorded,
     RunGatesDecided,
     RunStarted,
 )
-from ledger.checkpoint import Checkpoint
+from domain.key_history import KeyEvent
+from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.desk import Desk
 from ledger.dsse import parse_envelope, verify_envelope
+from ledger.entry import parse_entry
+from ledger.judged_checkpoint import judge_checkpoint
 from ledger.notes import VerifierKey, parse_note
-from ledger.policy import Policy, format_policy, open_witnessed_checkpoint, policy_of_log
+from ledger.policy import Policy, format_policy, policy_of_log
 from ledger.proven_entry import ProvenEntry, open_proven_entry, prove_entries
 from ledger.receipt import Predicate, build_statement, parse_receipt
 from ledger.recorded import event_of
 from ledger.replay import find_receipt
 from ledger.run import decided_of, run_facts
 from ledger.run_facts import gather_facts
+from ledger.sealing_keys import names_keys
 from ledger.spelling import format_base64, parse_base64
 from ledger.statement import PAYLOAD_TYPE
 
@@ -122,6 +126,7 @@ async def make_audit_bundle(desk: Desk, receipt_ids: Iterable[str], *, with_obje
         digests |= {event_of(batch, BatchIngested).digest for batch in facts.batches}
         digests |= {event_of(dataset, DatasetDerived).object_digest for dataset in facts.datasets}
         digests |= {artifact.digest for artifact in decided.artifacts}
+    indices |= set(ledger.state.keys.indices)
     checkpoint, entries = await prove_entries(ledger, sorted(indices))
     held = sorted(digests) if with_objects else []
     return canonical_json(
@@ -148,15 +153,17 @@ async def verify_audit_bundle(data: bytes, policy: Policy) -> VerifiedAuditBundl
     if bundle.format != FORMAT:
         raise MalformedError("unknown format", field="format", expected=FORMAT, actual=bundle.format[:80])
     note = bundle.checkpoint.encode()
-    known = {(key.name, key.key_id) for key in policy.keys}
+    key_events = [part for part in bundle.entries if _is_key_event(part)]
+    is_changed = names_keys(parse_checkpoint(parse_note(note).text))
+    judged = judge_checkpoint(note, policy, key_events if is_changed else ())  # 2
+    checkpoint = judged.checkpoint
+    known = {(key.name, key.key_id) for key in (*policy.keys, *judged.keys)}
     if any((line.name, line.key_id) not in known for line in parse_note(note).signatures):
-        raise _failed(1, "the checkpoint carries a signature by a key that the policy does not know")
-    checkpoint = open_witnessed_checkpoint(note, policy).checkpoint  # 2
+        raise _failed(1, "the checkpoint carries a signature by a key that is not known")
     opened = [open_proven_entry(part, checkpoint) for part in bundle.entries]  # 3
     recorded = {one.recorded.index: one.recorded for one in opened}
     if [one.recorded.index for one in opened] != sorted(recorded):
         raise _failed(3, "entries are not ascending, each once")
-    keys = [log.key for log in policy.logs if log.key.name == checkpoint.origin]
     audited, named, digests = [], set(_FIRST), set()
 
     async def at(index: int) -> Recorded:
@@ -169,7 +176,7 @@ async def verify_audit_bundle(data: bytes, policy: Policy) -> VerifiedAuditBundl
     for index in bundle.receipts:
         envelope = event_of(await at(index), ReceiptIssued).envelope
         parsed = parse_envelope(envelope)
-        verify_envelope(parsed, keys, payload_type=PAYLOAD_TYPE)  # 4
+        judged.check_signers(index, verify_envelope(parsed, judged.keys, payload_type=PAYLOAD_TYPE))  # 4
         receipt_id, predicate = parse_receipt(envelope)
         facts = await gather_facts(
             at, origin=checkpoint.origin, tenant=predicate.tenant, started_index=predicate.run.started_index
@@ -187,9 +194,9 @@ async def verify_audit_bundle(data: bytes, policy: Policy) -> VerifiedAuditBundl
     if not audited:
         raise _failed(4, "there is no receipt in it")
     strangers = set(recorded) - named
-    if any(not isinstance(recorded[index].event, LedgerOpened | KeyCreated) for index in strangers):  # 6
+    if any(not isinstance(recorded[index].event, LedgerOpened | KeyEvent) for index in strangers):  # 6
         raise _failed(6, f"entries that no receipt names: {sorted(strangers)[:5]}")
-    if bundle.policy not in {_policy_text(key) for key in keys}:  # 7
+    if bundle.policy not in {_policy_text(key) for key in judged.keys}:  # 7
         raise _failed(7, "the policy names another key")
     if bundle.recipe != _recipe([one.receipt_id for one in audited]):
         raise _failed(7, "the recipe is not the one for these receipts")
@@ -204,6 +211,10 @@ async def verify_audit_bundle(data: bytes, policy: Policy) -> VerifiedAuditBundl
         entry_count=len(opened),
         objects=tuple(sorted(bundle.objects)),
     )
+
+
+def _is_key_event(part: ProvenEntry) -> bool:
+    return parse_entry(parse_base64(part.entry, "entry")).event_type.startswith("key.")
 
 
 def _policy_text(key: VerifierKey) -> str:

@@ -33,9 +33,11 @@ from domain.canonical import canonical_json, parse_canonical
 from domain.errors import InvalidError, LimitError, MalformedError
 from domain.events import Recorded, TopicsCommitted
 from domain.state import State
+from ledger.judged_checkpoint import judge_checkpoint
+from ledger.key_chain import changed_keys
 from ledger.ledger import Ledger, Proposal
 from ledger.merkle import leaf_hash, verify_inclusion
-from ledger.policy import Policy, open_witnessed_checkpoint
+from ledger.policy import Policy
 from ledger.ports import Record
 from ledger.proven_entry import ProvenEntry, open_proven_entry, prove_entries
 from ledger.recorded import event_of, recorded_of
@@ -63,7 +65,7 @@ class ProvenLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     place: int
 
 
-class CompletenessProof(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CompletenessProof(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The proof as it travels; nothing in it has been verified."""
 
     checkpoint: str
@@ -72,6 +74,7 @@ class CompletenessProof(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     format: str
     lines: tuple[ProvenLine, ...]
     topic: str
+    keys: tuple[ProvenEntry, ...] = ()
 
 
 class Complete(Struct, frozen=True, kw_only=True):
@@ -136,6 +139,7 @@ class Topics:
                 for at in places
             ),
             topic=topic,
+            keys=await changed_keys(self._ledger, checkpoint),
         )
         return canonical_json(proof)
 
@@ -161,7 +165,7 @@ def verify_completeness(data: bytes, policy: Policy) -> Complete:
     proof = parse_canonical(data.removesuffix(b"\n"), CompletenessProof)
     if proof.format != FORMAT:
         raise MalformedError("unknown format", field="format", expected=FORMAT, actual=proof.format[:80])
-    checkpoint = open_witnessed_checkpoint(proof.checkpoint.encode(), policy).checkpoint  # 1
+    checkpoint = judge_checkpoint(proof.checkpoint.encode(), policy, proof.keys).checkpoint  # 1
 
     committed = open_proven_entry(proof.commitment, checkpoint).recorded  # 2
     commitment = event_of(committed, TopicsCommitted)

@@ -27,7 +27,7 @@ from ledger.key_statement import check_key_event, read_key_event
 from ledger.ledger import Ledger
 from ledger.notes import VerifierKey, key_hint, parse_note
 from ledger.proven_entry import ProvenEntry, open_proven_entry, prove_entries
-from ledger.sealing_keys import all_keys, open_seal
+from ledger.sealing_keys import all_keys, names_keys, open_seal
 
 # An entry, a body with the signatures of every key in force, and a path of 64 hashes.
 KEY_CHAIN_BYTES_MAX = KEY_EVENTS_MAX * 32_768
@@ -45,6 +45,14 @@ async def prove_keys(ledger: Ledger, checkpoint: bytes = b"") -> tuple[bytes, tu
     covered = [index for index in ledger.state.keys.indices if index < size]
     checkpoint, parts = await prove_entries(ledger, covered, checkpoint)
     return checkpoint, tuple(parts)
+
+
+async def changed_keys(ledger: Ledger, checkpoint: bytes) -> tuple[ProvenEntry, ...]:
+    """The key events under ``checkpoint`` if the ledger's keys have changed; none otherwise, for then its
+    first key is all there is to know."""
+    if not names_keys(parse_checkpoint(parse_note(checkpoint).text)):
+        return ()
+    return (await prove_keys(ledger, checkpoint))[1]
 
 
 def verify_key_chain(

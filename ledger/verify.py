@@ -23,7 +23,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -36,11 +36,12 @@ from ledger.bundle import parse_bundle
 from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.dsse import parse_envelope, verify_envelope
 from ledger.entry import Entry, parse_entry
+from ledger.judged_checkpoint import with_keys
 from ledger.key_chain import verify_key_chain
 from ledger.merkle import leaf_hash
 from ledger.meta_proof import VerifiedMeta, verify_meta_proof
-from ledger.notes import Algorithm, VerifierKey, parse_note
-from ledger.policy import NO_QUORUM, Policy, PolicyLog, WitnessedCheckpoint
+from ledger.notes import parse_note
+from ledger.policy import NO_QUORUM, Policy, WitnessedCheckpoint
 from ledger.receipt import Predicate, parse_receipt
 from ledger.sealing_keys import all_keys, check_ruled, keys_in_force, names_keys
 from ledger.statement import PAYLOAD_TYPE, parse_statement
@@ -114,7 +115,7 @@ def verify_bundle(
     if bundle.keys:
         checkpoint, history = verify_key_chain(bundle.keys, proof.checkpoint, known)  # 4
         known = list(all_keys(history))
-        policy = _with_keys(policy, entry.origin, keys_in_force(history, checkpoint.size - 1))
+        policy = with_keys(policy, entry.origin, keys_in_force(history, checkpoint.size - 1))
     meta = None
     if bundle.meta is not None:
         meta = verify_meta_proof(
@@ -159,13 +160,6 @@ def verify_bundle(
         artifacts=named,
         checked_artifacts=tuple(sorted(artifacts or ())),
     )
-
-
-def _with_keys(policy: Policy, origin: str, keys: Sequence[VerifierKey]) -> Policy:
-    """The policy, with these keys in place of the ones it knows the ledger by."""
-    others = [log for log in policy.logs if log.key.name != origin]
-    own = [PolicyLog(key=key) for key in keys if key.algorithm is Algorithm.ED25519]
-    return replace(policy, logs=(*others, *own))
 
 
 def _check_order(predicate: Predicate, entry: Entry) -> None:
