@@ -415,6 +415,10 @@ def open_envelope(data, keys, payload_type, step):
     return payload, signers
 
 
+def verify_envelope(data, key, payload_type, step):
+    return open_envelope(data, [key], payload_type, step)[0]
+
+
 # --- Statement ------------------------------------------------------------------------------------
 
 
