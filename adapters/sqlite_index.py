@@ -13,14 +13,24 @@ import threading
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from msgspec import Struct
 
+from adapters.sqlite_postings import (
+    FORGET_POSTINGS,
+    POSTINGS_SCHEMA,
+    TOPICS_MAX,
+    Postings,
+    stored_postings,
+    write_postings,
+)
+from domain.errors import LimitError
 from ledger.merkle import HASH_BYTES, Frontier, perfect_root
 from ledger.ports import Record
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # Names held in memory before they are written together; bounds both memory and what is re-read after a crash.
 BUFFERED_NAMES_MAX = 4_096
 BUFFERED_ENTRIES_MAX = 8_192
@@ -49,6 +59,7 @@ class _Unwritten(Struct, kw_only=True):
 
     names: dict[str, int]
     tiles: dict[tuple[int, int], bytes]
+    postings: Postings
     edges: dict[int, bytes]
     size: int
     last_leaf: str
@@ -94,6 +105,27 @@ class SQLiteIndex:
                 )
         return found
 
+    def find_entries(self, topics: Sequence[str], start: int, limit: int) -> list[int]:
+        """See ``LedgerIndex.find_entries``."""
+        if not 1 <= len(topics) <= TOPICS_MAX:
+            raise LimitError("too many topics", expected=f"1 to {TOPICS_MAX}", actual=str(len(topics)))
+        with self._lock:
+            # What waits or is being written is not looked for in the file, wherever the writer is by now.
+            held = [self._postings] if self._old is None else [self._old.postings, self._postings]
+            below = held[0].start
+            waiting = [
+                index
+                for postings in held
+                for index in sorted(set.intersection(*(set(postings.filed(topic)) for topic in topics)))
+                if index >= start
+            ]
+        db = sqlite3.connect(self._path, isolation_level=None, timeout=BUSY_TIMEOUT_SECONDS)
+        try:
+            found = list(islice(stored_postings(db, topics, start, below), limit))
+        finally:
+            db.close()
+        return [*found, *waiting][:limit]
+
     def frontier(self) -> tuple[Frontier, str]:
         """See ``LedgerIndex.frontier``."""
         with self._lock:
@@ -112,6 +144,7 @@ class SQLiteIndex:
                 for name in entry_names:
                     self._names.setdefault(name, index)
                 index += 1
+            self._postings.take(records[done:])
             self._add_leaves(leaves[done:])
             self._last_leaf = leaves[-1].hex()
             self._waiting_entries += len(records) - done
@@ -144,6 +177,7 @@ class SQLiteIndex:
             self._settle()
             self._db.executescript(
                 "BEGIN IMMEDIATE;"
+                f"{FORGET_POSTINGS}"
                 "DELETE FROM names; DELETE FROM tiles; DELETE FROM edges; DELETE FROM position;"
                 "COMMIT;"
             )
@@ -170,7 +204,7 @@ class SQLiteIndex:
             (version,) = db.execute("PRAGMA user_version").fetchone()
             if version not in (0, SCHEMA_VERSION):
                 raise sqlite3.DatabaseError("another version of the derived index")
-            db.executescript(f"{_SCHEMA} PRAGMA user_version={SCHEMA_VERSION};")
+            db.executescript(f"{_SCHEMA} {POSTINGS_SCHEMA} PRAGMA user_version={SCHEMA_VERSION};")
         except BaseException:
             db.close()
             raise
@@ -185,6 +219,7 @@ class SQLiteIndex:
         row = self._db.execute("SELECT frontier, last_leaf FROM position").fetchone()
         self._size = 0 if row is None else Frontier.from_bytes(bytes(row[0])).size
         self._last_leaf = "0" * 64 if row is None else str(row[1])
+        self._postings: Postings = Postings(self._size)
         self._edges: dict[int, bytearray] = {
             int(level): bytearray(hashes)
             for level, hashes in self._db.execute("SELECT level, hashes FROM edges")
@@ -219,11 +254,13 @@ class SQLiteIndex:
         old = _Unwritten(
             names=self._names,
             tiles=self._tiles,
+            postings=self._postings,
             edges={level: bytes(edge) for level, edge in self._edges.items()},
             size=self._size,
             last_leaf=self._last_leaf,
         )
         self._names, self._tiles, self._waiting_entries, self._old = {}, {}, 0, old
+        self._postings = Postings(self._size)
         self._writing = self._writer.submit(self._write, old)
 
     def _settle(self) -> None:
@@ -243,6 +280,7 @@ class SQLiteIndex:
         except BaseException:
             self._names = {**self._names, **old.names}
             self._tiles = {**old.tiles, **self._tiles}
+            self._postings = old.postings.joined(self._postings)
             raise
 
     def _write(self, old: _Unwritten) -> None:
@@ -250,6 +288,7 @@ class SQLiteIndex:
         db.execute("BEGIN IMMEDIATE")
         try:
             _write_names(db, old.names)
+            write_postings(db, old.postings, old.size)
             db.executemany(
                 "INSERT OR IGNORE INTO tiles VALUES (?, ?, ?)",
                 [(level, number, hashes) for (level, number), hashes in old.tiles.items()],

@@ -141,6 +141,10 @@ class LedgerIndex(Protocol):
     def find_all(self, names: Collection[str]) -> dict[str, int]:
         """Those of ``names`` that the ledger has, each with the index of its first entry."""
 
+    def find_entries(self, topics: Sequence[str], start: int, limit: int) -> list[int]:
+        """Up to ``limit`` entries from ``start`` on, ascending, that are filed under all of these topics
+        (``ledger.mentions``).  May take a while, and may give one too many: the caller looks at them."""
+
     def frontier(self) -> tuple[Frontier, str]:
         """The tree up to where the index has seen, and the leaf hash (hex) of its last entry."""
 
