@@ -99,7 +99,8 @@ class WitnessAnswer(Struct, frozen=True, kw_only=True):
 
 
 class SeenCheckpoint(Struct, frozen=True, kw_only=True):
-    """A checkpoint that a log has shown; ``decision`` is what became of it the first time."""
+    """A checkpoint that a log has shown; ``decision`` is ``cosigned`` if its tree was, ever, and otherwise
+    what was decided the first time."""
 
     seen_id: int
     origin: str
@@ -252,7 +253,9 @@ class WitnessStore:
         of_size = "" if size is None else " AND size = :size"
         with self._reading() as db:
             rows = db.execute(
-                "SELECT seen_id, size, root, note, seen_at_s, decision FROM seen"
+                "SELECT seen_id, size, root, note, seen_at_s, CASE WHEN EXISTS (SELECT 1 FROM cosigned"
+                " WHERE cosigned.origin = seen.origin AND cosigned.size = seen.size"
+                " AND cosigned.root = seen.root) THEN 'cosigned' ELSE decision END FROM seen"
                 f" WHERE origin = :origin AND seen_id > :after{of_size} ORDER BY seen_id LIMIT :limit",
                 {"origin": origin, "after": after_id, "size": size, "limit": max(1, min(limit, PAGE_MAX))},
             ).fetchall()
