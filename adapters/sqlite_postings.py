@@ -52,11 +52,13 @@ class Postings:
                 types[record.event_type].append(index)
             except KeyError:
                 types[record.event_type] = [index]
-            subject = record.entry.split(b"\n", _SUBJECT_LINE + 1)[_SUBJECT_LINE]
-            try:
-                subjects[subject].append(index)
-            except KeyError:
-                subjects[subject] = [index]
+            lines = record.entry.split(b"\n", _SUBJECT_LINE + 1)
+            # It is stored by now: an entry that cannot be read is the audit's business and fails nobody here.
+            if len(lines) > _SUBJECT_LINE:
+                try:
+                    subjects[lines[_SUBJECT_LINE]].append(index)
+                except KeyError:
+                    subjects[lines[_SUBJECT_LINE]] = [index]
             for topic in mentions_of(record):
                 self._about.setdefault(topic, []).append(index)
 

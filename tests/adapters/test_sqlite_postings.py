@@ -148,6 +148,15 @@ def test_a_topic_that_nobody_filed_gives_nothing(tmp_path: Path) -> None:
             index.find_entries([of_type("x.v1")] * (TOPICS_MAX + 1), 0, 10)
 
 
+def test_an_entry_that_cannot_be_read_is_still_taken_in(tmp_path: Path) -> None:
+    broken = Record(index=0, event_id=b"", event_type="x.y.v1", entry=b"", payload=b"{")
+    with opened(tmp_path / "index.sqlite") as index:
+        add(index, [broken])
+        index.flush()
+        assert index.find_entries([of_type("x.y.v1")], 0, 10) == [0]
+        assert index.frontier()[0].size == 1
+
+
 def test_a_topic_is_kept_as_the_beginning_of_its_digest() -> None:
     digest = hashlib.sha256(b"type:batch.ingested.v1").digest()
     assert topic_key(of_type("batch.ingested.v1")).to_bytes(8, "big", signed=True) == digest[:8]
