@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -98,16 +100,25 @@ def _print(account: DemoAccount, home: Path, origin: str, seconds: float) -> Non
     ]
     print(format_table(("what", "where"), [(what, _short(path)) for what, path in places]))
     print("\n5. What to try next")
+    tally = _command()
     for line in (
         f"tally verify {_short(first.bundle_path)} --key {_short(account.key_path)}",
         f"tally replay {first.receipt_id}",
+        f"tally status {first.receipt_id}",
+        f"tally history {first.receipt_id}",
         "tally audit",
         "tally runs",
         "tally batches --quarantined",
         "tally apply api/demo_data/setup-oura-1.1.yaml && tally reprocess oura.sleep",
         "tally serve",
     ):
-        print(f"   {line}")
+        print(f"   {line.replace('tally ', f'{tally} ')}")
+
+
+def _command() -> str:
+    """How this person calls ``tally``: by name where the shell finds it, by path otherwise."""
+    called = Path(sys.argv[0])
+    return "tally" if shutil.which("tally") or called.name != "tally" else _short(called.absolute())
 
 
 def _short(path: Path) -> str:
