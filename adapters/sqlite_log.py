@@ -34,7 +34,7 @@ POLL_SECONDS = 0.1
 READ_LIMIT_MAX = 10_000
 _SUFFIX = ".sqlite"
 
-_SCHEMA = (
+SCHEMA = (
     """CREATE TABLE IF NOT EXISTS store (
         one INTEGER PRIMARY KEY CHECK (one = 1), ledger TEXT NOT NULL, schema_version INTEGER NOT NULL
     )""",
@@ -60,9 +60,17 @@ _INSERT = {
     count: f"INSERT INTO records ({_COLUMNS}) VALUES " + ",".join(["(?, ?, ?, ?, ?, ?)"] * count)
     for count in _ROWS_TOGETHER
 }
-# Pages in the write-ahead log before they are copied into the file; event ids lie all over the file, and what
-# is changed again before the copy is copied once.
-WAL_PAGES = 4_000
+PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "trusted_schema=OFF",
+    "cache_size=-65536",
+    # Pages in the write-ahead log before they are copied into the file.  Event ids lie all over the file; what
+    # is changed again before the copy is copied once.
+    "wal_autocheckpoint=4000",
+    # What a statement may have to undo is kept in memory, not in a file of its own.
+    "temp_store=MEMORY",
+)
 
 
 class SQLiteLog:
@@ -221,17 +229,12 @@ class _LedgerFile:
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")
-        db.execute("PRAGMA trusted_schema=OFF")
-        db.execute("PRAGMA cache_size=-65536")
-        db.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
-        # What a statement may have to undo is kept in memory, not in a file of its own.
-        db.execute("PRAGMA temp_store=MEMORY")
+        for pragma in PRAGMAS:
+            db.execute(f"PRAGMA {pragma}")
         if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'records'").fetchone():
             # One transaction: a crash leaves an empty file or a whole one, never tables without a name.
             db.execute("BEGIN IMMEDIATE")
-            for statement in _SCHEMA:
+            for statement in SCHEMA:
                 db.execute(statement)
             db.execute("INSERT OR IGNORE INTO store VALUES (1, ?, ?)", (self._ledger, SCHEMA_VERSION))
             db.execute("COMMIT")

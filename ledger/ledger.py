@@ -22,6 +22,7 @@ from domain.key_history import ED25519, KEY_EVENT_TYPES, KeyHistory
 from domain.lookups import lookup_names
 from domain.state import State, evolve
 from ledger.covering import Coverer, Covering
+from ledger.draft import APPEND_BYTES_MAX as APPEND_BYTES_MAX
 from ledger.draft import Caller, Draft, Position
 from ledger.draft import Decide as Decide
 from ledger.draft import Proposal as Proposal
@@ -48,8 +49,6 @@ from ledger.tiles import Tile, prove_consistency, prove_inclusion
 from ledger.tlog_proof import TlogProof
 
 FORMAT_VERSION = 1
-# Body bytes in one atomic append, below EventStoreDB's 1 MiB with its entries and seal.
-APPEND_BYTES_MAX = 1_000_000
 # A writer that loses this often to others reports it instead of spinning.
 CONFLICTS_MAX = 64
 READ_BATCH = 2_048
