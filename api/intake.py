@@ -20,7 +20,7 @@ from contextlib import aclosing
 from typing import Annotated, Any
 
 import msgspec
-from litestar.params import Parameter
+from litestar.params import HeaderParameter
 from litestar.response import Response
 from msgspec import Struct
 
@@ -31,16 +31,16 @@ from domain.errors import InvalidError, LimitError, MalformedError
 
 IdempotencyKey = Annotated[
     str,
-    Parameter(
-        header="Idempotency-Key",
+    HeaderParameter(
+        name="Idempotency-Key",
         max_length=130,
         description="The same key and request again get the same answer; kept for seven days",
     ),
 ]
 ContentDigest = Annotated[
     str,
-    Parameter(
-        header="Content-Digest",
+    HeaderParameter(
+        name="Content-Digest",
         max_length=500,
         description="RFC 9530, such as sha-256=:base64:; the body must have it",
     ),

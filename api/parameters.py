@@ -10,27 +10,34 @@ from functools import cache
 from typing import Annotated, Any
 
 from litestar import Request
+from litestar.enums import ParamType
 from litestar.handlers.http_handlers import HTTPRouteHandler
-from litestar.params import Parameter, ParameterKwarg
+from litestar.params import ParameterKwarg, PathParameter, QueryParameter
 
 from api.problems import ApiError
 
 INT64_MAX = (1 << 63) - 1
+SOURCE_PATTERN = r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$"
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 
-BatchId = Annotated[str, Parameter(pattern=r"^b[0-9a-f]{24}$", description="Id of a batch")]
-RunId = Annotated[str, Parameter(pattern=r"^run-[0-9a-f]{24}$", description="Id of a run")]
-ReceiptId = Annotated[str, Parameter(pattern=r"^r[0-9a-f]{24}$", description="Id of a receipt")]
-SourceId = Annotated[
-    str,
-    Parameter(
-        pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$", description="Id of a device or connection"
-    ),
+BatchId = Annotated[str, PathParameter(pattern=r"^b[0-9a-f]{24}$", description="Id of a batch")]
+RunId = Annotated[str, PathParameter(pattern=r"^run-[0-9a-f]{24}$", description="Id of a run")]
+ReceiptId = Annotated[str, PathParameter(pattern=r"^r[0-9a-f]{24}$", description="Id of a receipt")]
+SourceId = Annotated[str, PathParameter(pattern=SOURCE_PATTERN, description="Id of a device or connection")]
+ArtifactName = Annotated[str, PathParameter(pattern=_NAME, description="Name of an artifact")]
+Index = Annotated[int, PathParameter(ge=0, le=INT64_MAX, description="Ledger index, 0-based")]
+
+OfSource = Annotated[
+    str | None, QueryParameter(pattern=SOURCE_PATTERN, description="Only of this device or connection")
 ]
-Name = Annotated[
-    str, Parameter(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", description="A name such as spectra")
+OfRun = Annotated[str | None, QueryParameter(pattern=r"^run-[0-9a-f]{24}$", description="Only of this run")]
+OfProcedure = Annotated[
+    str | None, QueryParameter(pattern=_NAME, description="Only of this procedure, such as spectra")
 ]
-Index = Annotated[int, Parameter(ge=0, le=INT64_MAX, description="Ledger index, 0-based")]
-TimeNs = Annotated[int, Parameter(ge=0, le=INT64_MAX, description="Unix nanoseconds, UTC")]
+OfKind = Annotated[
+    str | None, QueryParameter(pattern=_NAME, description="Only of this kind, such as oura.sleep")
+]
+AtTime = Annotated[int | None, QueryParameter(ge=0, le=INT64_MAX, description="Unix nanoseconds, UTC")]
 
 _RESERVED = frozenset({"request", "caller"})
 
@@ -60,7 +67,8 @@ def _query_names(handler: HTTPRouteHandler) -> frozenset[str]:
         if name in _RESERVED or any(f"{{{name}:" in path for path in handler.paths):
             continue
         kwarg = field.kwarg_definition
-        if isinstance(kwarg, ParameterKwarg) and (kwarg.header or kwarg.cookie):
-            continue
-        names.add(kwarg.query if isinstance(kwarg, ParameterKwarg) and kwarg.query else name)
+        if not isinstance(kwarg, ParameterKwarg):
+            names.add(name)
+        elif kwarg.param_type is ParamType.QUERY:
+            names.add(kwarg.name or name)
     return frozenset(names)

@@ -7,6 +7,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from duckdb import DuckDBPyConnection
 from litestar import Request
+from litestar.di import NamedDependency
 from msgspec import Struct
 
 from adapters.api_key_file import ApiKey
@@ -20,7 +21,7 @@ T = TypeVar("T")
 ApiRequest = Request[ApiKey, Any, Any]
 
 
-class Caller(Struct, frozen=True, eq=False):
+class KnownCaller(Struct, frozen=True, eq=False):
     """A caller with what is his; a handler sees nothing else."""
 
     key: ApiKey
@@ -50,7 +51,11 @@ class Caller(Struct, frozen=True, eq=False):
         return await views.query(read, *arguments, **options)
 
 
-async def caller(request: ApiRequest) -> Caller:
+Caller = NamedDependency[KnownCaller]
+"""What a handler asks for as ``caller``."""
+
+
+async def caller(request: ApiRequest) -> KnownCaller:
     """Dependency: the caller of this request."""
     premises: Premises = request.app.state.premises
-    return Caller(request.user, await premises.desk(request.user.tenant), premises)
+    return KnownCaller(request.user, await premises.desk(request.user.tenant), premises)

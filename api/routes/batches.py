@@ -8,14 +8,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 from duckdb import DuckDBPyConnection
 from litestar import get, post
-from litestar.params import Parameter
+from litestar.params import FromQuery, QueryParameter
 from litestar.response import Response
 from msgspec import Struct
 
 from api.authentication import AUDIT, INGEST, READ
 from api.intake import ContentDigest, IdempotencyKey, answer_once, read_body
 from api.openapi import documented
-from api.parameters import INT64_MAX, BatchId, Name, SourceId, TimeNs
+from api.parameters import INT64_MAX, SOURCE_PATTERN, AtTime, BatchId, OfKind, OfSource
 from api.routes.paging import Page, PageSize, PageToken, size_of, start_of, token_of
 from api.tenancy import ApiRequest, Caller
 from api.uploads import checked_options, take_in
@@ -78,21 +78,25 @@ class BatchState(Struct, frozen=True, kw_only=True):
 async def post_batch(
     request: ApiRequest,
     caller: Caller,
-    source: SourceId,
+    source: Annotated[
+        str, QueryParameter(pattern=SOURCE_PATTERN, description="Id of the device or connection that sent it")
+    ],
     kind: Annotated[
-        str, Parameter(description="`samples`, or a payload kind such as oura.sleep", max_length=64)
+        str, QueryParameter(description="`samples`, or a payload kind such as oura.sleep", max_length=64)
     ] = SAMPLES,
-    file_name: Annotated[str, Parameter(description="Name of the file, for its format", max_length=255)] = "",
+    file_name: Annotated[
+        str, QueryParameter(description="Name of the file, for its format", max_length=255)
+    ] = "",
     sequence: Annotated[
-        int | None, Parameter(description="The sender's own running number", ge=0, le=INT64_MAX)
+        int | None, QueryParameter(description="The sender's own running number", ge=0, le=INT64_MAX)
     ] = None,
     provider_event_time_ns: Annotated[
         int | None,
-        Parameter(description="The provider's time of this revision, Unix ns", ge=0, le=INT64_MAX),
+        QueryParameter(description="The provider's time of this revision, Unix ns", ge=0, le=INT64_MAX),
     ] = None,
     format_options: Annotated[
         str,
-        Parameter(
+        QueryParameter(
             description="JSON object: how the file is to be read, where it does not say so itself",
             max_length=FORMAT_OPTIONS_CHARACTERS_MAX,
         ),
@@ -143,11 +147,11 @@ async def post_batch(
 @get("/batches", opt=READ, summary="Batches", tags=["ingest"], responses=documented("view"))
 async def list_batches(
     caller: Caller,
-    source: SourceId | None = None,
-    kind: Name | None = None,
-    status: Literal["ingested", "derived", "quarantined"] | None = None,
-    received_from_ns: TimeNs | None = None,
-    received_until_ns: TimeNs | None = None,
+    source: OfSource = None,
+    kind: OfKind = None,
+    status: FromQuery[Literal["ingested", "derived", "quarantined"] | None] = None,
+    received_from_ns: AtTime = None,
+    received_until_ns: AtTime = None,
     page_size: PageSize = 0,
     page_token: PageToken = "",
 ) -> Page[BatchSummary]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from litestar import Request, get
+from litestar.params import FromPath
 from litestar.response import Response
 
 from api.assets import Asset, assets
@@ -29,7 +30,7 @@ async def get_console(request: Request[Any, Any, Any]) -> Response[bytes]:
 
 
 @get("/console/{name:str}", include_in_schema=False)
-async def get_asset(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
+async def get_asset(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[bytes]:
     """A file of our own pages."""
     asset = assets().get(name)
     if asset is None:
@@ -38,7 +39,7 @@ async def get_asset(request: Request[Any, Any, Any], name: str) -> Response[byte
 
 
 @get(f"{REPORTS_PATH}/{{token:str}}", include_in_schema=False)
-async def get_linked_report(request: Request[Any, Any, Any], token: str) -> Response[bytes]:
+async def get_linked_report(request: Request[Any, Any, Any], token: FromPath[str]) -> Response[bytes]:
     """A report by a link that was made for it (``/v1/receipts/…/report-link``)."""
     premises: Premises = request.app.state.premises
     tenant, receipt_id = premises.report_links.open(token)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 from litestar import get
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from litestar.response import Response
 from msgspec import Struct
 
@@ -19,6 +19,8 @@ from domain.errors import UnknownError
 from domain.events import RunGatesDecided
 from ledger.checkpoint import open_checkpoint
 from ledger.entry import parse_entry
+from ledger.entry_search import first_recorded_from, read_entries, search_entries
+from ledger.mentions import of_subject, of_type
 from ledger.merkle import leaf_hash
 from ledger.notes import format_verifier_key
 from ledger.ports import Record
@@ -28,9 +30,6 @@ from ledger.tlog_proof import format_tlog_proof
 NOTE_MEDIA_TYPE = "text/plain"
 # Bodies have up to 900 kB; a page stays below what a reader takes at once.
 PAGE_BYTES_MAX = 4 * 1024 * 1024
-# Entries looked at for one page of one type; then the page ends early, and its token says where to go on.
-SCAN_MAX = 20_000
-READ_BATCH = 256
 
 
 class LedgerState(Struct, frozen=True, kw_only=True):
@@ -104,33 +103,42 @@ async def get_checkpoint(caller: Caller) -> Response[bytes]:
 @get("/entries", opt=READ, summary="Entries in order", tags=["ledger"], responses=documented())
 async def list_entries(
     caller: Caller,
-    start: Index = 0,
+    start: Annotated[int, QueryParameter(ge=0, le=INT64_MAX, description="First index")] = 0,
     event_type: Annotated[
-        str, Parameter(max_length=128, description="Only this type, such as receipt.issued.v1")
+        str, QueryParameter(max_length=128, description="Only this type, such as receipt.issued.v1")
     ] = "",
+    subject: Annotated[
+        str, QueryParameter(max_length=256, description="Only with this subject, such as device/logger-7")
+    ] = "",
+    recorded_from_ns: Annotated[
+        int, QueryParameter(ge=0, le=INT64_MAX, description="Only recorded then or later, Unix ns")
+    ] = 0,
+    recorded_until_ns: Annotated[
+        int | None, QueryParameter(ge=0, le=INT64_MAX, description="Only recorded before then, Unix ns")
+    ] = None,
     page_size: PageSize = 0,
     page_token: PageToken = "",
 ) -> Page[EntryView]:
-    """Entries from ``start`` on.
+    """Entries from ``start`` on, of one type, with one subject, of a span of time, or all of that together.
 
     A page may hold fewer than asked for, even none; only an empty ``next_page_token`` is the end.
     """
-    asked = ("entries", start, event_type)
+    asked = ("entries", start, event_type, subject, recorded_from_ns, recorded_until_ns)
     ledger, secret = caller.desk.ledger, caller.page_secret
-    found = start_of(page_token, secret, *asked)
-    position = start if found is None else found
-    items: list[EntryView] = []
-    byte_count, scan_end = 0, position + SCAN_MAX
-    while position < min(scan_end, ledger.size):
-        for record in await ledger.read(position, READ_BATCH):
-            if len(items) == size_of(page_size) or byte_count > PAGE_BYTES_MAX:
-                return Page(items=items, next_page_token=token_of(position, secret, *asked))
-            position = record.index + 1
-            if not event_type or record.event_type == event_type:
-                items.append(entry_view(record, caller))
-                byte_count += len(record.payload)
-    is_more = position < ledger.size
-    return Page(items=items, next_page_token=token_of(position if is_more else None, secret, *asked))
+    token = start_of(page_token, secret, *asked)
+    first, stop = start if token is None else token, ledger.size
+    if recorded_from_ns and token is None:
+        first = max(first, await first_recorded_from(ledger, recorded_from_ns))
+    if recorded_until_ns is not None:
+        stop = min(stop, await first_recorded_from(ledger, recorded_until_ns))
+    topics = [of_type(event_type)] if event_type else []
+    topics += [of_subject(subject)] if subject else []
+    find = search_entries if topics else read_entries
+    found = await find(ledger, topics, first, stop, size_of(page_size), PAGE_BYTES_MAX)
+    return Page(
+        items=[entry_view(record, caller) for record in found.records],
+        next_page_token=token_of(found.next_start, secret, *asked),
+    )
 
 
 @get(
@@ -167,7 +175,7 @@ async def get_entry_proof(caller: Caller, index: Index) -> Response[bytes]:
 )
 async def get_consistency(
     caller: Caller,
-    size_old: Annotated[int, Parameter(ge=1, le=INT64_MAX, description="A size you saw before")],
+    size_old: Annotated[int, QueryParameter(ge=1, le=INT64_MAX, description="A size you saw before")],
 ) -> ConsistencyProof:
     """From an earlier size to now; 404 when the ledger never had that size."""
     ledger = caller.desk.ledger

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Annotated, Generic, TypeVar
 
 import msgspec
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from msgspec import Struct
 
 from domain.errors import MalformedError
@@ -26,13 +26,13 @@ _PLACE_BYTES, _SIGNATURE_BYTES = 8, 16
 
 PageSize = Annotated[
     int,
-    Parameter(
+    QueryParameter(
         ge=0,
         le=1_000_000_000,
         description=f"Rows wanted, 0 for {PAGE_SIZE_DEFAULT}; more than {PAGE_SIZE_MAX} gives that many",
     ),
 ]
-PageToken = Annotated[str, Parameter(max_length=200, description="`next_page_token` of the page before")]
+PageToken = Annotated[str, QueryParameter(max_length=200, description="`next_page_token` of the page before")]
 
 
 class Page(Struct, Generic[T], frozen=True, kw_only=True):

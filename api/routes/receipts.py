@@ -6,14 +6,14 @@ from typing import Annotated
 
 import msgspec
 from litestar import get, post
-from litestar.params import Parameter
+from litestar.params import FromQuery
 from litestar.response import Response
 from msgspec import Struct
 
 from api.authentication import AUDIT, READ
 from api.intake import IdempotencyKey, answer_once
 from api.openapi import documented
-from api.parameters import Name, ReceiptId, SourceId, TimeNs
+from api.parameters import ArtifactName, AtTime, OfProcedure, OfSource, ReceiptId
 from api.problems import ApiError
 from api.report_links import ReportLink
 from api.routes.paging import Page, PageSize, PageToken, size_of, start_of, token_of
@@ -47,7 +47,7 @@ class ReceiptView(Struct, frozen=True, kw_only=True):
     recorded_at_ns: int
     verdict: Outcome
     is_presentable: bool
-    statement: Annotated[msgspec.Raw, Parameter(description="An in-toto Statement v1 (docs/format.md)")]
+    statement: Annotated[msgspec.Raw, msgspec.Meta(description="An in-toto Statement v1 (docs/format.md)")]
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
@@ -76,12 +76,12 @@ class ReplayView(Struct, frozen=True, kw_only=True):
 @get("/receipts", opt=READ, summary="Receipts", tags=["receipts"], responses=documented("view"))
 async def list_receipts(
     caller: Caller,
-    source: SourceId | None = None,
-    procedure: Name | None = None,
-    verdict: Outcome | None = None,
-    is_presentable: bool | None = None,
-    recorded_from_ns: TimeNs | None = None,
-    recorded_until_ns: TimeNs | None = None,
+    source: OfSource = None,
+    procedure: OfProcedure = None,
+    verdict: FromQuery[Outcome | None] = None,
+    is_presentable: FromQuery[bool | None] = None,
+    recorded_from_ns: AtTime = None,
+    recorded_until_ns: AtTime = None,
     page_size: PageSize = 0,
     page_token: PageToken = "",
 ) -> Page[ReceiptSummary]:
@@ -207,7 +207,7 @@ async def get_report_link(caller: Caller, receipt_id: ReceiptId) -> ReportLink:
     media_type="application/octet-stream",
     responses=documented("unknown", "withheld", "shredded"),
 )
-async def get_artifact(caller: Caller, receipt_id: ReceiptId, name: Name) -> Response[bytes]:
+async def get_artifact(caller: Caller, receipt_id: ReceiptId, name: ArtifactName) -> Response[bytes]:
     """An artifact's bytes, decrypted where they are a person's; what is withheld is for auditors only."""
     data = await _artifact(caller.desk, receipt_id, name, is_auditor=caller.is_auditor)
     return Response(data, media_type="application/octet-stream", headers=_as_file(name))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from litestar import get
-from litestar.params import Parameter
+from litestar.params import FromQuery, QueryParameter
 
 from api.authentication import READ
 from api.history import HistoryEntry, history_of_run
 from api.openapi import documented
-from api.parameters import Name, RunId, SourceId, TimeNs
+from api.parameters import AtTime, OfProcedure, OfRun, OfSource, RunId
 from api.routes.paging import Page, PageSize, PageToken, size_of, start_of, token_of
 from api.telemetry import PARTS_DEFAULT, PARTS_MAX, Telemetry, read_telemetry
 from api.tenancy import Caller
@@ -23,13 +23,13 @@ from projections.reading.runs import RunDetail, RunSummary
 @get("/runs", opt=READ, summary="Runs", tags=["runs"], responses=documented("view"))
 async def list_runs(
     caller: Caller,
-    source: SourceId | None = None,
-    procedure: Name | None = None,
-    verdict: Outcome | None = None,
-    is_presentable: bool | None = None,
-    status: Literal["started", "decided", "receipted"] | None = None,
-    started_from_ns: TimeNs | None = None,
-    started_until_ns: TimeNs | None = None,
+    source: OfSource = None,
+    procedure: OfProcedure = None,
+    verdict: FromQuery[Outcome | None] = None,
+    is_presentable: FromQuery[bool | None] = None,
+    status: FromQuery[Literal["started", "decided", "receipted"] | None] = None,
+    started_from_ns: AtTime = None,
+    started_until_ns: AtTime = None,
     page_size: PageSize = 0,
     page_token: PageToken = "",
 ) -> Page[RunSummary]:
@@ -86,14 +86,19 @@ async def get_run_history(caller: Caller, run_id: RunId) -> list[HistoryEntry]:
 )
 async def get_telemetry(
     caller: Caller,
-    metric: Annotated[str, Parameter(min_length=1, max_length=128, description="Such as sampling.gap_ratio")],
-    source: SourceId | None = None,
-    run_id: RunId | None = None,
-    procedure: Name | None = None,
-    from_ns: TimeNs | None = None,
-    until_ns: TimeNs | None = None,
+    metric: Annotated[
+        str, QueryParameter(min_length=1, max_length=128, description="Such as sampling.gap_ratio")
+    ],
+    source: OfSource = None,
+    run_id: OfRun = None,
+    procedure: OfProcedure = None,
+    from_ns: AtTime = None,
+    until_ns: AtTime = None,
     parts: Annotated[
-        int, Parameter(ge=2, le=PARTS_MAX, description="At most so many parts; more windows are put together")
+        int,
+        QueryParameter(
+            ge=2, le=PARTS_MAX, description="At most so many parts; more windows are put together"
+        ),
     ] = PARTS_DEFAULT,
 ) -> Telemetry:
     """A metric of a source or of one run, window by window, or in parts of one width when there are more.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from litestar import get
+from litestar.params import FromQuery
 
 from api.authentication import READ
 from api.openapi import documented
@@ -20,7 +21,7 @@ from projections.reading.telemetry import list_metrics as read_metrics
 @get("/sources", opt=READ, summary="Devices and connections", tags=["setup"], responses=documented("view"))
 async def list_sources(
     caller: Caller,
-    kind: Literal["device", "connection"] | None = None,
+    kind: FromQuery[Literal["device", "connection"] | None] = None,
     page_size: PageSize = 0,
     page_token: PageToken = "",
 ) -> Page[SourceSummary]:

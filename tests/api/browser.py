@@ -71,7 +71,11 @@ class Page:
     async def resize(self, width: int, height: int) -> None:
         """The size of the window in CSS pixels."""
         await self.send(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
         )
 
     async def prefer(self, scheme: str) -> None:
