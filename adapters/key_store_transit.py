@@ -105,8 +105,8 @@ class TransitKeyStore:
 
     def __init__(self, address: str, root: Path) -> None:
         self._server = _Server(parse_transit_address(address))
-        self._subjects = SubjectKeyFiles(root, self)
         self._has_wrapping_key = False
+        self._subjects = SubjectKeyFiles(root, self)
 
     def signer(self, origin: str) -> TransitSigner:
         """See ``SigningKeys.signer``."""

@@ -8,8 +8,9 @@
 A key appears whole and only once (``adapters.durable_file``): of several processes that make the same key at
 the same time, one publishes and all read what it published.  A tombstone is durable before the key is erased
 and is never removed, so a destruction that a crash interrupted is finished when the folder is next opened,
-and a destroyed key cannot be made again.  Erasing overwrites and unlinks the file; copies in backups,
-snapshots and worn flash cells are out of its reach, so keep this folder out of the first two.
+and a destroyed key cannot be made again.  A store that wraps takes over the keys that lie here in the clear.
+Erasing overwrites and unlinks the file; copies in backups, snapshots and worn flash cells are out of its
+reach, so keep this folder out of the first two.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from ledger.subject_cipher import SUBJECT_KEY_BYTES
 UNWRAPPED_MAX = 256
 
 _TOMBSTONE = ".destroyed"
+_SUFFIXES = (".key", ".wrapped")
 
 
 class KeyWrapping(Protocol):
@@ -53,14 +55,17 @@ class SubjectKeyFiles:
         self._subjects = root / "subjects"
         self._staging = root / "staging"
         self._wrapping = wrapping
-        self._suffix = ".key" if wrapping is None else ".wrapped"
+        self._suffix = _SUFFIXES[wrapping is not None]
         self._unwrapped: OrderedDict[tuple[str, bytes], bytes] = OrderedDict()
         self._lock = Lock()
         for folder in (self._subjects, self._staging):
             open_private_folder(folder)
         sweep_staging(self._staging)
         for tombstone in self._subjects.glob(f"*{_TOMBSTONE}"):
-            erase(tombstone.with_suffix(self._suffix))
+            for suffix in _SUFFIXES:
+                erase(tombstone.with_suffix(suffix))
+        if wrapping is not None:
+            self._wrap_plain_keys(wrapping)
 
     def read(self, subject_key_id: str) -> bytes:
         """See ``KeyStore.subject_key``."""
@@ -108,6 +113,15 @@ class SubjectKeyFiles:
         with self._lock:
             self._unwrapped.clear()
         erase(path)
+
+    def _wrap_plain_keys(self, wrapping: KeyWrapping) -> None:
+        """Take over what lay here in the clear, each key wrapped before its clear copy is erased."""
+        for plain in self._subjects.glob(f"*{_SUFFIXES[0]}"):
+            wrapped = plain.with_suffix(self._suffix)
+            if not wrapped.exists():
+                stored = wrapping.wrap(read_private(plain), plain.stem)
+                publish_new(wrapped, stored, staging=self._staging, mode=PRIVATE_FILE_MODE)
+            erase(plain)
 
     def _unwrap(self, stored: bytes, name: str) -> bytes:
         if self._wrapping is None:

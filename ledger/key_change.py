@@ -7,6 +7,7 @@ holds is never asked whether a key is in force; only the ledger says so.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from domain.errors import InvalidError, MalformedError, UnknownError
@@ -22,7 +23,8 @@ from ledger.ports import Signer, SigningKeys
 async def rotate_key(
     ledger: Ledger, keys: SigningKeys, *, reason: str, actor: str, algorithm: str = ED25519
 ) -> Recorded:
-    """Put a new key in force, beside the ones before it until they are revoked.
+    """Put a new key of the store ``keys`` in force, beside the ones before it until they are revoked.  It may
+    be another store than the ledger was opened with: then the ledger is opened with that one from now on.
 
     Raises: UnknownError for an algorithm that there is not, InvalidError, LimitError.
     """
@@ -32,7 +34,8 @@ async def rotate_key(
         )
     spans = ledger.state.keys.spans
     known = {verifier_key(span.verifier_key).public_key for span in spans if span.algorithm == algorithm}
-    signer = keys.next_signer(ledger.origin, known, algorithm)
+    signer = await asyncio.to_thread(keys.next_signer, ledger.origin, known, algorithm)
+    ledger.hold(keys)
     vkey = format_verifier_key(verifier_key_of(signer))
 
     def decide(state: State) -> Sequence[Proposal]:

@@ -72,7 +72,7 @@ class Ledger:
         self.index = index
         self.coverer: Coverer | None = None
         """Finds witnessed checkpoints to prove entries under; set where witnesses are asked."""
-        self._keys = keys
+        self._keys = [keys]
         self._signers: tuple[Signer, ...] = ()
         self._signers_of: KeyHistory | None = None
         self._clock = clock
@@ -140,6 +140,12 @@ class Ledger:
             key for key in ruling_keys(self._state.keys, self.size) if key.algorithm is Algorithm.ED25519
         )
 
+    def hold(self, keys: SigningKeys) -> None:
+        """Sign with the keys of this store too, where they are in force: the first step of a move to it."""
+        if keys not in self._keys:
+            self._keys.append(keys)
+            self._signers_of = None
+
     def signers(self, state: State) -> tuple[Signer, ...]:
         """Who signs for the entries after ``state``: every key in force there, oldest first.  Older keys that
         this key store does not hold are passed over.
@@ -149,7 +155,9 @@ class Ledger:
         if state.keys is self._signers_of:
             return self._signers
         held = {
-            format_verifier_key(verifier_key_of(signer)): signer for signer in self._keys.signers(self.origin)
+            format_verifier_key(verifier_key_of(signer)): signer
+            for keys in self._keys
+            for signer in keys.signers(self.origin)
         }
         for span in state.keys.ruling(state.size):
             if span.verifier_key not in held:
@@ -263,7 +271,7 @@ class Ledger:
         if state.size:
             return ()
         opened = LedgerOpened(tenant=self.tenant, origin=self.origin, format_version=FORMAT_VERSION)
-        first = verifier_key_of(self._keys.signer(self.origin))
+        first = verifier_key_of(self._keys[0].signer(self.origin))
         key = KeyCreated(verifier_key=format_verifier_key(first), algorithm=ED25519)
         subject = f"tenant/{self.tenant}"
         return (

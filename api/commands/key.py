@@ -5,6 +5,7 @@
     tally key                                       the key that rules now, to be handed to whoever verifies
     tally key history                               every key and the entries it counts for
     tally key rotate --reason "once a year"         a new key, beside the old one until that is revoked
+    tally key rotate --to pkcs11:… --reason "HSM"   the same, in another key store
     tally key revoke KEYID --reason "rotated"       a key retires; what it signed before stays valid
     tally key compromised KEYID --from-index N --reason "a stolen laptop"
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 
+from adapters.key_stores import open_key_store
 from api.commands.command import DONE, at_desk, print_json
 from api.commands.table import format_table, format_time
 from api.workplace import Workplace
@@ -43,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the first entry that a compromised key is not believed for",
     )
     parser.add_argument(
+        "--to",
+        metavar="KEYS",
+        help="the key store for the new key, as in TALLY_KEYS, which has to say so from then on",
+    )
+    parser.add_argument(
         "--algorithm",
         choices=(ED25519, ML_DSA_44),
         help=f"of the new key (default {ED25519}; {ML_DSA_44} signs beside it)",
@@ -56,9 +63,10 @@ def run(arguments: argparse.Namespace) -> int:
     async def work(workplace: Workplace, desk: Desk) -> int:
         match arguments.action:
             case "rotate":
+                folder = workplace.settings.keys_folder
                 recorded = await rotate_key(
                     desk.ledger,
-                    desk.keys,
+                    open_key_store(arguments.to, folder) if arguments.to else desk.keys,
                     reason=arguments.reason,
                     actor=ACTOR,
                     algorithm=arguments.algorithm or ED25519,
@@ -79,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
                 return await _print_history(desk.ledger, is_json=arguments.json)
             case _:
                 return _print_key(desk.ledger, is_json=arguments.json)
-        return _print_change(desk.ledger, recorded, is_json=arguments.json)
+        return _print_change(desk.ledger, recorded, is_json=arguments.json, moved_to=arguments.to or "")
 
     return at_desk(arguments, work)
 
@@ -98,10 +106,11 @@ def _check(arguments: argparse.Namespace) -> None:
             ("--reason", arguments.reason),
             ("--from-index", arguments.from_index),
             ("--algorithm", arguments.algorithm),
+            ("--to", arguments.to),
         )
         if value is not None
     }
-    allowed = needed | ({"--algorithm"} if arguments.action == "rotate" else set())
+    allowed = needed | ({"--algorithm", "--to"} if arguments.action == "rotate" else set())
     if not needed <= given <= allowed:
         raise MalformedError(
             f"tally key {arguments.action} was asked for wrongly",
@@ -153,7 +162,7 @@ async def _print_history(ledger: Ledger, *, is_json: bool) -> int:
     return DONE
 
 
-def _print_change(ledger: Ledger, recorded: Recorded, *, is_json: bool) -> int:
+def _print_change(ledger: Ledger, recorded: Recorded, *, is_json: bool, moved_to: str) -> int:
     history, change = ledger.state.keys, _change(recorded)
     ruling = [span.verifier_key for span in history.ruling(ledger.size)]
     if is_json:
@@ -164,6 +173,8 @@ def _print_change(ledger: Ledger, recorded: Recorded, *, is_json: bool) -> int:
         case KeyRotated():
             others = [span for span in history.in_force(ledger.size) if span.verifier_key not in ruling]
             print(f"\nHand this key to whoever verifies:\n  {recorded.event.verifier_key}\n")
+            if moved_to:
+                print("From now on this ledger is opened with that key store: set TALLY_KEYS to it.")
             if others:
                 print(
                     "Older keys sign beside it for those who know only them. When everybody has the new one:"

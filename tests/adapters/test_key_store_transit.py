@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.key_store_file import FileKeyStore
 from adapters.key_store_transit import (
     TransitKeyStore,
     UnreachableKeyServerError,
@@ -23,6 +24,7 @@ from adapters.key_store_transit import (
 )
 from domain.errors import InvalidError, MalformedError, UnknownError
 from ledger.audit import audit
+from ledger.errors import UnknownSubjectKeyError
 from ledger.key_change import revoke_key, rotate_key
 from ledger.ledger import ledger_name
 from tests.contracts.key_store_contract import ORIGIN, KeyStoreContract
@@ -152,6 +154,33 @@ async def test_a_ledger_seals_and_rotates_with_keys_on_a_server(address: str, tm
     log = desk.open_log(tmp_path / "log")
     assert (await audit(log, ledger_name(TENANT), trusted=first)).is_clean
     await log.close()
+
+
+@pytest.mark.anyio
+async def test_a_ledger_and_its_people_move_from_files_to_a_server(address: str, tmp_path: Path) -> None:
+    files = FileKeyStore(tmp_path / "keys")
+    person = files.create_subject_key("person-1")
+    files.create_subject_key("person-2")
+    files.destroy_subject_key("person-2")
+    async with open_ledger(tmp_path, keys=files) as ledger:
+        first = ledger.verifier_key
+        await ledger.record(batch(1))
+        await rotate_key(
+            ledger, TransitKeyStore(address, tmp_path / "keys"), reason="a safer place", actor="cli"
+        )
+        await ledger.record(batch(2))
+    store = TransitKeyStore(address, tmp_path / "keys")
+    async with open_ledger(tmp_path, keys=store) as ledger:
+        await ledger.record(batch(3))
+        await revoke_key(ledger, first.key_id.hex(), reason="moved", actor="cli")
+    log = desk.open_log(tmp_path / "log")
+    assert (await audit(log, ledger_name(TENANT), trusted=first)).is_clean
+    await log.close()
+    assert store.subject_key("person-1") == person
+    assert not list((tmp_path / "keys" / "subjects").glob("*.key"))
+    with pytest.raises(UnknownSubjectKeyError) as gone:
+        store.create_subject_key("person-2")
+    assert gone.value.is_destroyed
 
 
 @pytest.mark.anyio

@@ -84,6 +84,19 @@ def test_a_key_is_rotated_revoked_and_disowned(home: Path, capsys: pytest.Captur
     assert main(["audit", "--no-vault", "--key", first]) == 0
 
 
+def test_a_ledger_moves_to_another_key_store(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = said(capsys).strip()
+    elsewhere = home / "elsewhere"
+    assert "TALLY_KEYS" in said(capsys, "rotate", "--to", str(elsewhere), "--reason", "a safer place")
+    assert "does not hold the key" in said(capsys, status=2)
+    monkeypatch.setenv("TALLY_KEYS", str(elsewhere))
+    assert said(capsys).strip() != first
+    said(capsys, "revoke", first, "--reason", "moved")
+    assert main(["audit", "--no-vault", "--key", first]) == 0
+
+
 def test_a_second_algorithm_is_put_beside_the_first(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = said(capsys).strip()
     change = told(capsys, "rotate", "--algorithm", "ML-DSA-44", "--reason", "quantum computers")
