@@ -233,7 +233,8 @@ def _newest(
 ) -> tuple[int, list[str]] | None:
     """Size and cosignature lines of the newest checkpoint whose cosigners are enough."""
     rows = db.execute(
-        "SELECT size, witness, line FROM cosignatures WHERE origin = ? AND size >= ? ORDER BY size DESC",
+        "SELECT size, witness, line FROM cosignatures WHERE origin = ? AND size >= ?"
+        " ORDER BY size DESC, witness",
         (origin, size_min),
     )
     keys: dict[str, VerifierKey] = {}

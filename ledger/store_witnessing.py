@@ -114,11 +114,13 @@ class StoreWitnessing:
     async def run(self, ledgers: Callable[[], Sequence[Ledger]]) -> None:
         """A turn after every interval, for ever, with the ledgers that are open then."""
         while True:
+            opened = ledgers()
             try:
-                await self.turn(ledgers())
+                await self.turn(opened)
             except (TallystickError, OSError) as error:
                 _log.error("nothing was submitted to witnesses: %s", error)
-            await asyncio.sleep(self._interval_seconds)
+            # Right after a start the first ledgers are still being opened.
+            await asyncio.sleep(self._interval_seconds if opened else min(1.0, self._interval_seconds))
 
     async def covering(self, ledger: Ledger, index: int) -> Covering | None:
         """The newest witnessed checkpoint over an entry; None while there is none."""

@@ -13,6 +13,9 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
+from api.witness_application import WitnessSettings, open_key
+from ledger.notes import format_verifier_key
+
 ROOT = Path(__file__).resolve().parent.parent
 # Another process can take a free port between looking and listening.
 ATTEMPTS = 5
@@ -21,34 +24,29 @@ ATTEMPTS = 5
 class WitnessProcess:
     """A witness with a home of its own that knows these logs (vkeys)."""
 
-    def __init__(self, home: Path, name: str, logs: Sequence[str]) -> None:
+    def __init__(self, home: Path, name: str, logs: Sequence[str] = ()) -> None:
         self.home = home
         self.name = name
         (home / "witness").mkdir(parents=True, exist_ok=True)
         self.logs_path = home / "witness" / "logs.policy"
-        self.logs_path.write_text("".join(f"log {vkey}\n" for vkey in logs) + "quorum none\n")
-        self.port = 0
+        self.know(logs)
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
-        self.vkey = self.tally("key", "--name", name).stdout.strip()
+        store, _, key = open_key(WitnessSettings(folder=home / "witness", name=name))
+        store.close()
+        self.vkey = format_verifier_key(key)
+
+    def know(self, logs: Sequence[str]) -> None:
+        """Write the list of logs that it reads when it starts."""
+        self.logs_path.write_text("".join(f"log {vkey}\n" for vkey in logs) + "quorum none\n")
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def tally(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run `tally witness` with these arguments."""
-        return subprocess.run(
-            [sys.executable, "-m", "api", "witness", *arguments, "--home", str(self.home)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
     def start(self) -> WitnessProcess:
-        """Listen, on the port it had before if it had one."""
+        """Listen, on the port it had before if nobody has taken it."""
         for _ in range(ATTEMPTS):
-            self.port = self.port or free_port()
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "api", "witness", "--home", str(self.home), "--port", str(self.port)],
                 cwd=ROOT,
@@ -62,7 +60,7 @@ class WitnessProcess:
                     return self
                 except OSError:
                     time.sleep(0.05)
-            self.port = 0
+            self.port = free_port()
         raise AssertionError("the witness did not start")
 
     def get(self, path: str) -> bytes:

@@ -177,9 +177,8 @@ def _compare(arguments: argparse.Namespace) -> int:
             print(f"{fork.one.decode()}\n{fork.other.decode()}")
         print("Each pair convinces whoever knows the log's key. Keep it, and tell those who trust the log.")
     else:
-        print(
-            f"No log among {len({log.key.name for log in logs.logs})} has shown two trees of one size here."
-        )
+        names = sorted({log.key.name for log in logs.logs})
+        print(f"No two trees of one size in what was shown of {', '.join(names)}.")
     return CHECK_FAILED if forks else DONE
 
 

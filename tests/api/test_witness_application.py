@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from api.command_line import main
 from ledger.cosignature import verify_cosignature
 from ledger.notes import format_verifier_key, parse_note, parse_signature_lines, parse_verifier_key
 from ledger.witness import AddCheckpoint, format_add_checkpoint
@@ -71,15 +72,27 @@ def test_the_answers_of_the_protocol(witness: WitnessProcess) -> None:
             witness.get(path)
 
 
-def test_its_key_and_memory_are_for_it_alone(witness: WitnessProcess) -> None:
+def tally(
+    capsys: pytest.CaptureFixture[str], witness: WitnessProcess, *arguments: str
+) -> tuple[int, str, str]:
+    """Exit status, output and complaint of `tally witness` in the witness's home."""
+    capsys.readouterr()
+    status = main(["witness", *arguments, "--home", str(witness.home)])
+    told = capsys.readouterr()
+    return status, told.out.strip(), told.err.strip()
+
+
+def test_its_key_and_memory_are_for_it_alone(
+    witness: WitnessProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
     made = [path for path in (witness.home / "witness").rglob("*") if path != witness.logs_path]
     assert {"keys", "signing", "state.sqlite"} < {path.name for path in made}
     for path in made:
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
-    assert witness.tally("key").stdout.strip() == witness.vkey
-    another = witness.tally("key", "--name", "witness.example/w2")
-    assert another.returncode == 2
-    assert "one name" in another.stderr
+    assert tally(capsys, witness, "key") == (0, witness.vkey, "")
+    status, _, complaint = tally(capsys, witness, "key", "--name", "witness.example/w2")
+    assert status == 2
+    assert "one name" in complaint
 
 
 def test_racing_requests_over_http_get_one_root(witness: WitnessProcess) -> None:
@@ -149,21 +162,26 @@ def test_two_requests_share_a_connection(witness: WitnessProcess) -> None:
     connection.close()
 
 
-def test_a_witness_without_its_memory_does_not_start(tmp_path: Path) -> None:
+def test_a_witness_without_its_memory_does_not_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     stopped = WitnessProcess(tmp_path, "witness.example/w1", [VKEY])
     (tmp_path / "witness" / "state.sqlite").unlink()
-    refused = stopped.tally()
-    assert refused.returncode == 2
-    assert "not known any more" in refused.stderr
-    assert len(refused.stderr.splitlines()) == 1
+    status, _, complaint = tally(capsys, stopped)
+    assert status == 2
+    assert "not known any more" in complaint
+    assert len(complaint.splitlines()) == 1
 
 
-def test_a_list_of_logs_that_is_none_is_told_in_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["", "log nonsense\nquorum none\n", "quorum none\n", None])
+def test_a_list_of_logs_that_is_none_is_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None
+) -> None:
     stopped = WitnessProcess(tmp_path, "witness.example/w1", [VKEY])
-    for text in ("", "log nonsense\nquorum none\n", "quorum none\n"):
-        stopped.logs_path.write_text(text)
-        refused = stopped.tally()
-        assert refused.returncode == 2
-        assert len(refused.stderr.splitlines()) == 1
     stopped.logs_path.unlink()
-    assert "no list of logs" in stopped.tally("evidence").stderr
+    if text is not None:
+        stopped.logs_path.write_text(text)
+    for action in ("serve", "evidence"):
+        status, _, complaint = tally(capsys, stopped, action)
+        assert status == 2
+        assert len(complaint.splitlines()) == 1
