@@ -1,4 +1,4 @@
-"""A rotation that is killed at any step: the ledger audits and opens, and the next one takes up what was left."""
+"""A rotation that is killed at any step: the ledger audits, opens, and can be rotated again."""
 
 from __future__ import annotations
 
