@@ -102,6 +102,14 @@ class AnsweredRequests:
                     (answer.status, answer.location, answer.body, key),
                 )
 
+    def find(self, key: str) -> Answer | None:
+        """The answer that was given under ``key``, if there is one."""
+        with self._lock:
+            row = self._db.execute(
+                "SELECT status, location, answer FROM requests WHERE key = ? AND status IS NOT NULL", (key,)
+            ).fetchone()
+        return None if row is None else Answer(status=row[0], location=row[1], body=row[2])
+
     def close(self) -> None:
         """Let go of the file."""
         with self._lock:

@@ -162,8 +162,12 @@ async def get_entry(caller: Caller, index: Index) -> EntryView:
     responses=documented("unknown"),
 )
 async def get_entry_proof(caller: Caller, index: Index) -> Response[bytes]:
-    """A C2SP tlog-proof under the newest checkpoint."""
-    return Response(format_tlog_proof(caller.desk.ledger.prove(index)), media_type=NOTE_MEDIA_TYPE)
+    """A C2SP tlog-proof under the newest checkpoint that witnesses have cosigned, or the newest seal."""
+    ledger = caller.desk.ledger
+    covering = await ledger.covering(index)
+    # A tlog-proof has no room for a meta-log; where that is what witnesses see, the seal is all there is.
+    proof = ledger.prove(index, covering if covering.meta is None else None)
+    return Response(format_tlog_proof(proof), media_type=NOTE_MEDIA_TYPE)
 
 
 @get(

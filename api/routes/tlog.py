@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
-from typing import Any
+from typing import Annotated, Any
 
 from litestar import Request, get
+from litestar.params import Parameter
 from litestar.response import Response
 
 from api.authentication import READ
@@ -35,6 +36,8 @@ YEAR_SECONDS = 31_536_000
 GZIP_LEVEL = 1
 
 AnyRequest = Request[Any, Any, Any]
+TilePath = Annotated[str, Parameter(description="`<level>/<number>[.p/<width>]`, level 0 to 63 or entries")]
+Tenant = Annotated[str, Parameter(description="A tenant whose ledger is public")]
 
 
 @get(
@@ -58,7 +61,7 @@ async def get_tlog_checkpoint(request: ApiRequest, caller: Caller) -> Response[b
     media_type=TILE_MEDIA_TYPE,
     responses=documented("unknown"),
 )
-async def get_tlog_tile(request: ApiRequest, caller: Caller, path: str) -> Response[bytes]:
+async def get_tlog_tile(request: ApiRequest, caller: Caller, path: TilePath) -> Response[bytes]:
     """`<level>/<number>[.p/<width>]` or `entries/<number>[.p/<width>]`, the number as in x001/x234/067.
 
     What is found once never changes; what the newest checkpoint does not cover yet is a 404.
@@ -67,13 +70,13 @@ async def get_tlog_tile(request: ApiRequest, caller: Caller, path: str) -> Respo
 
 
 @get("/tlog/{tenant:str}/checkpoint", include_in_schema=False, before_request=refuse_unknown_parameters)
-async def get_public_checkpoint(request: AnyRequest, tenant: str) -> Response[bytes]:
+async def get_public_checkpoint(request: AnyRequest, tenant: Tenant) -> Response[bytes]:
     """The newest checkpoint of a public ledger."""
     return _checkpoint(request, await _public_ledger(request, tenant))
 
 
 @get("/tlog/{tenant:str}/tile/{path:path}", include_in_schema=False, before_request=refuse_unknown_parameters)
-async def get_public_tile(request: AnyRequest, tenant: str, path: str) -> Response[bytes]:
+async def get_public_tile(request: AnyRequest, tenant: Tenant, path: TilePath) -> Response[bytes]:
     """A tile or bundle of a public ledger."""
     return await _tile(request, await _public_ledger(request, tenant), f"/tlog/{tenant}/", is_public=True)
 
