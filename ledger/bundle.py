@@ -40,8 +40,7 @@ from ledger.ports import PAYLOAD_BYTES_MAX
 from ledger.proven_entry import ProvenEntry
 from ledger.sealing_keys import names_keys
 from ledger.spelling import format_base64, parse_base64
-from ledger.tiles import prove_inclusion
-from ledger.tlog_proof import PROOF_BYTES_MAX, TlogProof, format_tlog_proof
+from ledger.tlog_proof import PROOF_BYTES_MAX, format_tlog_proof
 
 FORMAT = "tallystick/bundle/v1"
 FORMAT_2 = "tallystick/bundle/v2"
@@ -146,13 +145,11 @@ async def bundle_of(ledger: Ledger, receipt_index: int) -> Bundle:
     the newest seal (``Ledger.covering``)."""
     record, _ = await ledger.get(receipt_index)
     covering = await ledger.covering(receipt_index)
-    path = prove_inclusion(ledger.tile, receipt_index, covering.size)
-    proof = TlogProof(index=receipt_index, path=tuple(path), checkpoint=covering.checkpoint)
     is_changed = names_keys(parse_checkpoint(parse_note(covering.checkpoint).text))
     return Bundle(
         entry=record.entry,
         envelope=record.payload,
-        proof=format_tlog_proof(proof),
+        proof=format_tlog_proof(ledger.prove(receipt_index, covering)),
         keys=(await prove_keys(ledger, covering.checkpoint))[1] if is_changed else (),
         meta=covering.meta,
     )

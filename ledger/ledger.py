@@ -200,11 +200,14 @@ class Ledger:
         record = await record_at(self.log, self.name, index)
         return record, recorded_of(record)
 
-    def prove(self, index: int) -> TlogProof:
-        """Proof that the entry at ``index`` is in the tree under the newest seal.  Raises:
-        UnknownLeafError."""
-        path = prove_inclusion(self.tile, index, self.size)
-        return TlogProof(index=index, path=tuple(path), checkpoint=self._seal)
+    def prove(self, index: int, covering: Covering | None = None) -> TlogProof:
+        """Proof that the entry at ``index`` is in the tree under ``covering``, or under the newest seal.
+
+        Raises: UnknownLeafError.
+        """
+        under = covering or Covering(checkpoint=self._seal, size=self.size)
+        path = prove_inclusion(self.tile, index, under.size)
+        return TlogProof(index=index, path=tuple(path), checkpoint=under.checkpoint)
 
     async def covering(self, index: int) -> Covering:
         """What to prove the entry at ``index`` under: the newest checkpoint that witnesses have cosigned, or

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import shutil
 import subprocess
@@ -16,9 +17,12 @@ from api.command_line import main
 from domain.errors import TallystickError
 from domain.events import ReceiptIssued
 from ledger.bundle import FORMAT_2, bundle_of, format_bundle, parse_bundle
+from ledger.merkle import leaf_hash
 from ledger.notes import format_verifier_key
 from ledger.policy import InvalidQuorumError, parse_policy, policy_of_log
+from ledger.tlog_proof import parse_tlog_proof, verify_tlog_proof
 from ledger.verify import verify_bundle
+from tests.api.story import open_api
 from tests.docs.test_verify import FILE, verify
 from tests.ledger.test_witnessing import device
 from tests.ledger.witnessed_log import WitnessedLog
@@ -138,7 +142,7 @@ async def grow(home: Path) -> None:
 
 
 def test_a_ledger_that_is_named_is_shown_itself(
-    home: Path, witnesses: list[WitnessProcess], capsys: pytest.CaptureFixture[str]
+    home: Path, witnesses: list[WitnessProcess], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     made, vkey = asyncio.run(bundles(home))
     ask_for(home, witnesses, vkey)
@@ -155,7 +159,16 @@ def test_a_ledger_that_is_named_is_shown_itself(
         assert parse_bundle(bundle).meta is None
         assert len(verify_bundle(bundle, policy).witnessed.cosignatures) == 2
         assert verify.verify_bundle(bundle, verify.parse_policy(policy_text.encode()))["meta"] is None
-    # A witness that has one cosignature too few.
+    # The API hands out the same.
+    with open_api(home, tmp_path / "served") as api:
+        answer = api.get("/v1/entries/3/proof")
+        entry = base64.b64decode(api.get("/v1/entries/3", api.audit).json()["entry_base64"])
+        proof = parse_tlog_proof(answer.content)
+        assert len(verify_tlog_proof(proof, leaf_hash(entry), policy).cosignatures) == 2
+        receipt_id = verify_bundle(made[0], policy_of_log(policy.logs[0].key)).receipt_id
+        bundle = api.get(f"/v1/receipts/{receipt_id}/bundle").content
+        assert len(verify_bundle(bundle, policy).witnessed.cosignatures) == 2
+    # A policy that asks for one cosignature more than there are.
     one_only = policy_text.replace("group two 2", "group two 3")
     with pytest.raises(InvalidQuorumError):
         verify_bundle(asyncio.run(bundles(home))[0][0], parse_policy(one_only.encode()))
