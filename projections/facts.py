@@ -34,32 +34,32 @@ class Column(Struct, frozen=True):
     carry: Callable[[Any], bytes | None] | None = None
 
 
-class FactTable(Struct, frozen=True):
-    """An append-only table; ``schema`` is how its rows are staged in Arrow, ``insert`` appends them from the
-    relation ``staged_<name>``."""
+class FactTable:
+    """An append-only table.
 
-    name: str
-    columns: tuple[Column, ...]
-    derived: Mapping[str, tuple[str, str]] = {}
-    """Further columns computed from the stored ones: name to (SQL type, expression)."""
+    ``schema`` is how its rows are staged in Arrow; ``insert`` appends them from the relation
+    ``staged_<name>``; ``derived`` are further columns computed from the stored ones: name to (SQL type,
+    expression).
+    """
 
-    @property
-    def schema(self) -> Any:
-        return pa.schema([(column.name, column.arrow_type) for column in self.columns])
-
-    @property
-    def definition(self) -> str:
-        stored = [f'"{column.name}" {column.sql_type}' for column in self.columns]
-        computed = [f'"{name}" {kind}' for name, (kind, _) in self.derived.items()]
-        return f"CREATE TABLE {self.name} ({', '.join(stored + computed)})"
-
-    @property
-    def insert(self) -> str:
-        read = ", ".join(f'{column.expression} AS "{column.name}"' for column in self.columns)
-        names = ", ".join(f'"{name}"' for name in (*(column.name for column in self.columns), *self.derived))
-        computed = "".join(f", {expression}" for _, expression in self.derived.values())
-        staged = f"(SELECT {read} FROM staged_{self.name})"
-        return f"INSERT INTO {self.name} ({names}) SELECT *{computed} FROM {staged}"
+    def __init__(
+        self, name: str, columns: tuple[Column, ...], derived: Mapping[str, tuple[str, str]] | None = None
+    ) -> None:
+        computed = derived or {}
+        self.name = name
+        self.columns = columns
+        self.schema = pa.schema([(each.name, each.arrow_type) for each in columns])
+        kinds = [
+            *((each.name, each.sql_type) for each in columns),
+            *((n, k) for n, (k, _) in computed.items()),
+        ]
+        self.definition = f"CREATE TABLE {name} ({', '.join(f'{_quoted(n)} {kind}' for n, kind in kinds)})"
+        read = ", ".join(f"{each.expression} AS {_quoted(each.name)}" for each in columns)
+        expressions = "".join(f", {expression}" for _, expression in computed.values())
+        self.insert = (
+            f"INSERT INTO {name} ({', '.join(_quoted(n) for n, _ in kinds)})"
+            f" SELECT *{expressions} FROM (SELECT {read} FROM staged_{name})"
+        )
 
 
 def column(name: str, kind: str, nested: Nested | None = None) -> Column:
@@ -97,6 +97,10 @@ def _column_of(name: str, hint: Any) -> Column:
             said if name == "reasons" else bytes,
         )
     return column(name, _SQL_TYPES[hint])
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
 
 
 def said(reasons: Raw) -> bytes | None:

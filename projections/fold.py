@@ -39,7 +39,7 @@ SLICE_EVENTS: Final = 1_024
 PASS, ABSTAIN = Outcome.PASS.value, Outcome.ABSTAIN.value
 
 Rows = dict[str, Any]
-"""Arrow tables by fact table name."""
+"""Arrow rows by fact table name."""
 
 
 class Position(Struct, frozen=True, kw_only=True):
@@ -75,12 +75,12 @@ def fold(records: Sequence[Record], before: Position, open_runs: Mapping[str, in
         rows, started, ended = _fold_slice(records[start : start + SLICE_EVENTS], runs)
         opened |= started
         closed += ended
-        for name, table in rows.items():
-            slices[name].append(table)
+        for name, staged in rows.items():
+            slices[name].append(staged)
     return Increment(
         before=before,
         after=Position(next_index=records[-1].index + 1, leaf=leaf_hash(records[-1].entry).hex()),
-        rows={name: pa.concat_tables(tables) for name, tables in slices.items()},
+        rows={name: pa.Table.from_batches(staged) for name, staged in slices.items()},
         opened=opened,
         closed=tuple(closed),
     )
@@ -216,12 +216,12 @@ def _place(records: list[Record]) -> tuple[list[int], list[int]]:
 
 
 def _stage(table: FactTable, columns: Iterable[Any]) -> Any:
-    """An Arrow table of these columns; Arrow checks that carried text is UTF-8 and that numbers fit."""
+    """An Arrow batch of these columns; Arrow checks that carried text is UTF-8 and that numbers fit."""
     arrays = [
         pa.array(values if column.carry is None else list(map(column.carry, values)), column.arrow_type)
         for column, values in zip(table.columns, columns, strict=True)
     ]
-    return pa.Table.from_arrays(arrays, schema=table.schema)
+    return pa.RecordBatch.from_arrays(arrays, schema=table.schema)
 
 
 _DECODERS: Final = {event_type: msgspec.json.Decoder(body) for event_type, (body, _) in FLAT.items()}

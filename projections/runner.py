@@ -163,9 +163,17 @@ class ProjectionRunner:
                     try:
                         return await scratch.take_over("compared", "", position, tables)
                     finally:
-                        self._view = await self._fold(View, self.path, self.ledger)
+                        await self._reopen(self.path)
             finally:
                 self._resume()
+
+    async def _reopen(self, path: Path) -> None:
+        try:
+            self._view = await self._fold(View, path, self.ledger)
+        except BaseException as error:
+            self.failure = error
+            self._move()
+            raise
 
     async def _run(self) -> None:
         try:
@@ -199,7 +207,8 @@ class ProjectionRunner:
             self._task.cancel()
             await asyncio.wait([self._task])
             self._task = None
-            await self._fold(int)
+            await self._fold(int)  # whatever the thread still does is done after this
+            self._move()
 
     def _resume(self) -> None:
         if self._view is not None and self.failure is None:

@@ -21,6 +21,8 @@ from tests.projections.opened import contents, opened
 from tests.projections.story import LEDGER, tell
 
 WHOLE = tell(21, rounds=8).records
+# Long enough for a machine that many share; nothing is measured by it.
+PATIENCE_SECONDS = 50.0
 
 
 def count_runs(connection: DuckDBPyConnection) -> int:
@@ -45,12 +47,12 @@ def test_a_runner_catches_up_follows_and_lets_writers_read_what_they_wrote(tmp_p
     async def test() -> None:
         log = await log_of(WHOLE[:100], LEDGER)
         async with ProjectionRunner(log, LEDGER, tmp_path / "acme.duckdb") as runner:
-            await runner.wait(99)
+            await runner.wait(99, timeout_seconds=PATIENCE_SECONDS)
             assert await runner.lag() == 0
             for start in range(100, len(WHOLE), 17):
                 page = WHOLE[start : start + 17]
                 await log.append(LEDGER, start, page)
-                await runner.wait(page[-1].index)
+                await runner.wait(page[-1].index, timeout_seconds=PATIENCE_SECONDS)
                 assert runner.position == page[-1].index + 1
             expected = sum(record.event_type == "run.started.v1" for record in WHOLE)
             assert await runner.query(count_runs) == expected
@@ -65,9 +67,9 @@ def test_what_a_store_delivers_again_changes_nothing(tmp_path: Path) -> None:
         log = MemoryLog(is_repeating=True, read_limit_max=13)
         await log.append(LEDGER, 0, WHOLE[:60])
         async with ProjectionRunner(log, LEDGER, tmp_path / "acme.duckdb") as runner:
-            await runner.wait(59)
+            await runner.wait(59, timeout_seconds=PATIENCE_SECONDS)
             await log.append(LEDGER, 60, WHOLE[60:])
-            await runner.wait(len(WHOLE) - 1)
+            await runner.wait(len(WHOLE) - 1, timeout_seconds=PATIENCE_SECONDS)
             with opened(None, WHOLE) as whole:
                 assert contents(runner.view) == contents(whole)
 
@@ -79,7 +81,7 @@ def test_a_runner_on_an_empty_ledger_waits_for_the_first_entry(tmp_path: Path) -
         log = MemoryLog()
         async with ProjectionRunner(log, LEDGER, tmp_path / "acme.duckdb") as runner:
             assert runner.position == 0
-            waiting = asyncio.create_task(runner.wait(1))
+            waiting = asyncio.create_task(runner.wait(1, timeout_seconds=PATIENCE_SECONDS))
             await log.append(LEDGER, 0, WHOLE[:3])
             await waiting
 
@@ -90,7 +92,7 @@ def test_waiting_for_an_entry_that_does_not_come_ends(tmp_path: Path) -> None:
     async def test() -> None:
         log = await log_of(WHOLE[:10], LEDGER)
         async with ProjectionRunner(log, LEDGER, tmp_path / "acme.duckdb") as runner:
-            await runner.wait(9)
+            await runner.wait(9, timeout_seconds=PATIENCE_SECONDS)
             with pytest.raises(ViewBehindError) as caught:
                 await runner.wait(10, timeout_seconds=0.05)
             assert (caught.value.index, caught.value.position) == (10, 10)
@@ -104,8 +106,8 @@ def test_a_poison_ends_folding_tells_everyone_and_leaves_the_view_readable(tmp_p
         log = await log_of(story.records, LEDGER)
         size = len(story.records)
         async with ProjectionRunner(log, LEDGER, tmp_path / "acme.duckdb") as runner:
-            await runner.wait(size - 1)
-            waiting = asyncio.create_task(runner.wait(size + 1))
+            await runner.wait(size - 1, timeout_seconds=PATIENCE_SECONDS)
+            waiting = asyncio.create_task(runner.wait(size + 1, timeout_seconds=PATIENCE_SECONDS))
             await asyncio.sleep(0)
             story.add_bytes("run.started.v7", b"{}", "run/x")
             story.connection("c-late")
@@ -128,7 +130,7 @@ def test_two_runners_on_one_file_are_refused(tmp_path: Path) -> None:
         async with ProjectionRunner(log, LEDGER, path) as runner:
             with pytest.raises(ViewInUseError):
                 await ProjectionRunner(log, LEDGER, path).start()
-            await runner.wait(len(WHOLE) - 1)
+            await runner.wait(len(WHOLE) - 1, timeout_seconds=PATIENCE_SECONDS)
         async with ProjectionRunner(log, LEDGER, path) as runner:
             assert runner.position == len(WHOLE)
 
@@ -143,7 +145,7 @@ def test_a_ledger_that_is_not_the_one_the_view_came_from_is_noticed_at_the_start
         path = tmp_path / "acme.duckdb"
         log = await log_of(WHOLE, LEDGER)
         async with ProjectionRunner(log, LEDGER, path) as runner:
-            await runner.wait(len(WHOLE) - 1)
+            await runner.wait(len(WHOLE) - 1, timeout_seconds=PATIENCE_SECONDS)
         other = WHOLE[:50] if fate == "shorter" else tell(99, rounds=9).records
         log.replace(LEDGER, other)
         with pytest.raises(ViewMismatchError) as caught:
@@ -182,7 +184,7 @@ def test_stopping_in_the_middle_leaves_a_view_that_goes_on(tmp_path: Path) -> No
             runner = ProjectionRunner(log, LEDGER, path)
             await runner.start()
             goal = min(reached + 40, len(WHOLE))
-            await runner.wait(goal - 1)
+            await runner.wait(goal - 1, timeout_seconds=PATIENCE_SECONDS)
             reached = runner.position
             await runner.stop()
             if reached == len(WHOLE):
@@ -197,7 +199,7 @@ def test_a_runner_in_memory_answers_too() -> None:
     async def test() -> None:
         log = await log_of(WHOLE, LEDGER)
         async with ProjectionRunner(log, LEDGER, None) as runner:
-            await runner.wait(len(WHOLE) - 1)
+            await runner.wait(len(WHOLE) - 1, timeout_seconds=PATIENCE_SECONDS)
             assert await runner.query(count_runs) > 0
 
     run(test)
@@ -210,7 +212,7 @@ def test_a_question_that_fails_fails_alone(tmp_path: Path) -> None:
     async def test() -> None:
         log = await log_of(WHOLE, LEDGER)
         async with ProjectionRunner(log, LEDGER, tmp_path / "acme.duckdb") as runner:
-            await runner.wait(len(WHOLE) - 1)
+            await runner.wait(len(WHOLE) - 1, timeout_seconds=PATIENCE_SECONDS)
             results = await asyncio.gather(
                 *(runner.query(wrong if i % 2 else count_runs) for i in range(10)), return_exceptions=True
             )
@@ -225,7 +227,7 @@ def test_a_runner_can_be_rebuilt_while_it_is_asked_and_fed(tmp_path: Path) -> No
         path = tmp_path / "acme.duckdb"
         log = await log_of(WHOLE[:150], LEDGER)
         async with ProjectionRunner(log, LEDGER, path) as runner:
-            await runner.wait(149)
+            await runner.wait(149, timeout_seconds=PATIENCE_SECONDS)
             stopped = asyncio.Event()
 
             async def feed() -> None:
@@ -245,7 +247,7 @@ def test_a_runner_can_be_rebuilt_while_it_is_asked_and_fed(tmp_path: Path) -> No
             assert report.is_equal
             assert report.compared_count >= 150
             await feeding
-            await runner.wait(len(WHOLE) - 1)
+            await runner.wait(len(WHOLE) - 1, timeout_seconds=PATIENCE_SECONDS)
             stopped.set()
             assert await asking > 0
             with opened(None, WHOLE) as whole:
