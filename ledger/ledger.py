@@ -371,8 +371,12 @@ class Ledger:
             )
             draft = Draft(self.origin, start, self._clock, found)
             taken = 0
+            # Deciding may sign a receipt, and a key that is far away keeps nobody else waiting.
+            is_remote = any(signer.is_remote for signer in self.signers(self._state))
             for caller in batch:
-                if caller.future.cancelled() or draft.add(caller):
+                if caller.future.cancelled() or (
+                    await asyncio.to_thread(draft.add, caller) if is_remote else draft.add(caller)
+                ):
                     taken += 1
                 else:
                     break

@@ -13,6 +13,7 @@ from adapters.sqlite_log import SQLiteLog
 from domain.errors import InvalidError, MalformedError, TallystickError, UnknownError
 from domain.events import Event, KeyCompromised, KeyCreated, KeyRevoked, KeyRotated
 from domain.key_history import ED25519, ML_DSA_44, Standing
+from domain.state import State
 from ledger.audit import audit
 from ledger.checkpoint import open_checkpoint
 from ledger.key_chain import InvalidKeyChainError, prove_keys, verify_key_chain
@@ -462,3 +463,28 @@ def test_statements_of_different_changes_share_no_bytes() -> None:
     assert key_statement(ORIGIN, disowned).decode() == (
         f"tallystick/key.compromised.v1\n{ORIGIN}\n{head}\n{vkey}\n7\n{WHY}\n"
     )
+
+
+class FarKey(SigningKey):
+    """A key on a device: it signs away from the event loop, or the test fails."""
+
+    is_remote = True
+
+    def sign(self, message: bytes) -> bytes:
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            asyncio.get_running_loop()
+        return super().sign(message)
+
+
+@pytest.mark.anyio
+async def test_a_far_key_keeps_nobody_waiting(tmp_path: Path) -> None:
+    far = FarKey(ORIGIN)
+    async with open_ledger(tmp_path, keys=KeyRing(far)) as ledger:
+
+        def decide(state: State) -> tuple[Proposal, ...]:
+            far.sign(b"a receipt")
+            return (batch(1),)
+
+        await asyncio.gather(ledger.append(decide), ledger.record(batch(2)))
+        assert ledger.size == 4
+    assert await audited(tmp_path, far) == []
