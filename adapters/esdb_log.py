@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from esdbclient import AsyncEventStoreDBClient, NewEvent, StreamState
@@ -32,8 +33,8 @@ from ledger.ports import APPEND_EVENTS_MAX, Record
 
 OPENED_TYPE: Final = "ledger.opened.v1"
 _PREFIX: Final = "ledger-"
-#: Event ids of recent entries kept per ledger, to name causes without asking the server.
-CAUSES_MAX: Final = 8_192
+#: Event ids of recent entries kept in memory, of all ledgers together, to name causes without asking.
+CAUSES_MAX: Final = 65_536
 #: Records handed to a follower at once.
 FOLLOW_RECORDS_MAX: Final = 1_000
 #: How long a follower waits before it looks for a server that went away; doubled up to the maximum.
@@ -51,7 +52,7 @@ class EventStoreDBLog:
     def __init__(self, uri: str) -> None:
         self.connection = Connection(uri)
         self._pages: PageReader | None = None
-        self._recent: dict[str, dict[int, bytes]] = {}
+        self._recent: dict[tuple[str, int], bytes] = {}
 
     async def append(self, ledger: str, expected_size: int, records: Sequence[Record]) -> None:
         """See ``EventLog.append``."""
@@ -242,12 +243,11 @@ class EventStoreDBLog:
     # -- writing
 
     async def _events(self, ledger: str, records: Sequence[Record]) -> list[NewEvent]:
-        known = self._recent.setdefault(ledger, {})
         links = [links_of(record.entry) for record in records]
         first = records[0].index
-        absent = {cause for _, cause in links if 0 <= cause < first and cause not in known}
-        if absent:
-            known = known | await self._ids(ledger, absent)
+        causes = {cause for _, cause in links if 0 <= cause < first}
+        known = {cause: self._recent.get((ledger, cause), b"") for cause in causes}
+        known |= await self._ids(ledger, [cause for cause, found in known.items() if not found])
 
         def cause_id(cause: int) -> bytes:
             return records[cause - first].event_id if cause >= first else known.get(cause, b"")
@@ -270,10 +270,9 @@ class EventStoreDBLog:
         return dict(await asyncio.gather(*(find(index) for index in indices)))
 
     def _remember(self, ledger: str, records: Sequence[Record]) -> None:
-        recent = self._recent.setdefault(ledger, {})
-        recent.update((record.index, record.event_id) for record in records)
-        if len(recent) > CAUSES_MAX:
-            self._recent[ledger] = dict(list(recent.items())[-CAUSES_MAX // 2 :])
+        self._recent.update(((ledger, record.index), record.event_id) for record in records)
+        if len(self._recent) > CAUSES_MAX:
+            self._recent = dict(islice(self._recent.items(), CAUSES_MAX // 2, None))
 
     async def _is_stored(self, ledger: str, start: int, records: Sequence[Record]) -> bool:
         """Whether exactly these events are stored at exactly these positions (a retried append)."""
