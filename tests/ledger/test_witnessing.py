@@ -72,8 +72,7 @@ class Scene:
         )
 
     async def grow(self, count: int = 1) -> None:
-        for _ in range(count):
-            await self.ledger.record(device(self.ledger.size))
+        await self.ledger.record(*(device(self.ledger.size + number) for number in range(count)))
 
     async def turn(self) -> list[Outcome]:
         return [one.outcome for one in await self.witnessing.submit(is_urgent=True)]
