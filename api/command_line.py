@@ -46,6 +46,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("witness", "cosign other people's logs, and compare what they have shown"),
     Command("witnesses", "show one's own ledgers to witnesses, and what came of it", is_check=True),
     Command("rebuild", "fold the read views again from the ledger and prove them equal", is_check=True),
+    Command("bench", "measure, each figure beside a reference measured in the same run"),
     Command("key", "print the ledger's public key, list its keys, rotate or revoke them"),
     Command("keys", "make, list and revoke API keys"),
 )

@@ -2,7 +2,7 @@
 
 A benchmark is a module with ``rows(scale)``; each row says what was done, our figure, the reference's, their
 ratio, and what we aim at.  Ours and the reference take turns, so that a busy machine hits both; the ratio is
-the median over the turns, with the lowest and highest beside it.  A reference that is not installed is a row
+the median over the turns, with the middle half of them beside it.  A reference that is not installed is a row
 that says so.
 """
 

@@ -1,8 +1,8 @@
 """Durable, sealed appends of 100 events, beside stock eventsourcing and beside bare SQLite.
 
-Stock: aggregates of 100 events each, made and saved; 100 events a save.  Ours: 100 events, proposed and recorded
-in one append.  Making the events counts on both sides, except where the row says otherwise.  Bare: the very rows
-that the ledger stored, inserted 100 per commit into a file with the same schema and settings.
+Stock: aggregates of 100 events each, made and saved; 100 events a save.  Ours: 100 events, proposed and
+recorded in one append.  Making the events counts on both sides, except where the row says otherwise.  Bare:
+the very rows that the ledger stored, inserted 100 per commit into a file with the same schema and settings.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import closing
 from pathlib import Path
 
 from adapters.sqlite_log import PRAGMAS, SCHEMA
-from api.bench.history import DEVICE, MixedHistory, joined, small_batch, small_proposals
+from api.bench.history import MixedHistory, joined, small_batch, small_proposals
 from api.bench.places import folder, open_ledger
 from api.bench.row import Aim, Row, Scale, compared
 from api.bench.stock import stock_application, stock_source
@@ -25,6 +25,7 @@ from ledger.ports import Record
 PER_APPEND = 100
 STOCK = "eventsourcing 9.5, SQLite"
 BARE = "bare sqlite3, same rows"
+_INSERT = "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)"
 
 
 def rows(scale: Scale) -> Iterator[Row]:
@@ -106,7 +107,7 @@ async def _mixed(place: Path, turns: int, appends: int) -> Row:
         "rate",
         bare,
         beside=BARE,
-        note=f"{each:,.0f} bytes each, device {DEVICE}",
+        note=f"{each:,.0f} bytes each",
     )
 
 
@@ -135,9 +136,7 @@ async def _copy(ledger: Ledger, start: int, database: sqlite3.Connection) -> flo
         began = time.perf_counter()
         for at in range(0, len(values), PER_APPEND):
             database.execute("BEGIN IMMEDIATE")
-            database.executemany(
-                "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)", values[at : at + PER_APPEND]
-            )
+            database.executemany(_INSERT, values[at : at + PER_APPEND])
             database.execute("COMMIT")
         taken += time.perf_counter() - began
         start = records[-1].index + 1

@@ -1,9 +1,9 @@
 """Events to fill ledgers with: small ones, and the mix that a ledger of devices and payloads really has.
 
-*Small*: a batch was ingested; a body of 240 bytes, an entry of 330.  *Mixed*: what one upload leaves behind, by
-the measure of the ledger that ``tally demo`` makes: batch, dataset, run, gates, receipt, replay; of ten
-uploads four are recordings (60 windows, gates of 27 KB, receipts of 24 KB) and six are payloads (one window, 3
-and 5 KB); 4 to 5 KB an event.  Bodies are made by the real codec from real structs; only the envelopes of
+*Small*: a batch was ingested; a body of 250 bytes, an entry of 330.  *Mixed*: what one upload leaves behind,
+by the measure of the ledger that ``tally demo`` makes: batch, dataset, run, gates, receipt, replay; of ten
+uploads four are recordings (60 windows, gates of 27 KB, receipts of 24 KB) and six are payloads (one window,
+3 and 5 KB); 4 to 5 KB an event.  Bodies are made by the real codec from real structs; only the envelopes of
 receipts are filled up with a statement that says nothing, since nobody opens them here.
 """
 

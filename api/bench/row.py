@@ -27,8 +27,8 @@ class Scale(Struct, frozen=True, kw_only=True):
 
 class Row(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One measurement.  ``ours`` and ``reference`` are medians in the unit of ``kind``; ``ratio`` is ours to
-    the reference's, turn by turn, with its lowest and highest turn in ``spread``.  ``note`` says what a number
-    cannot, or why there is none."""
+    the reference's, turn by turn, with the middle half of the turns in ``spread``.  ``note`` says what a
+    number cannot, or why there is none."""
 
     work: str
     kind: Kind = "rate"
@@ -78,7 +78,7 @@ def compared(
         beside=beside,
         reference=statistics.median(one for _, one in turns),
         ratio=ratio,
-        spread=(ratios[0], ratios[-1]),
+        spread=(ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]),
         aim=str(aim) if aim else "",
         is_met=aim.is_met(ratio if aim.of == "ratio" else ours) if aim else None,
         note=note,
@@ -108,7 +108,7 @@ def seconds(work: Callable[[], object]) -> float:
 def format_rows(rows: Sequence[Row]) -> str:
     """A table for people."""
     return format_table(
-        ("work", "ours", "beside", "theirs", "ratio", "lowest…highest", "aim", ""),
+        ("work", "ours", "beside", "theirs", "ratio", "middle half", "aim", ""),
         [
             (
                 row.work,

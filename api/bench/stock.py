@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from uuid import UUID
 
 from eventsourcing.application import Application
 from eventsourcing.domain import Aggregate, event
@@ -28,7 +29,7 @@ class Source(Aggregate):
         """A batch was ingested."""
 
 
-def stock_application(path: Path) -> Application:
+def stock_application(path: Path) -> Application[UUID]:
     """An application whose events are kept in this file, with the settings the library brings."""
     return Application(env={"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(path)})
 
