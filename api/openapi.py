@@ -66,7 +66,7 @@ def documented(*problems: str, also: Mapping[int, tuple[Any, str]] | None = None
     for name in (*_ANYWHERE, *problems):
         by_status.setdefault(PROBLEMS[name][0], []).append(name)
     found = {
-        status: ResponseSpec(content, description=description)
+        status: ResponseSpec(content, description=description, generate_examples=False)
         for status, (content, description) in (also or {}).items()
     }
     for status, names in sorted(by_status.items()):

@@ -67,7 +67,9 @@ def read_telemetry(
         "until_ns": until_ns,
         "is_auditor": is_auditor,
     }
-    counted = f"{_POINTS} SELECT count(*), count_if(NOT is_shown), min(time_ns), max(time_ns) FROM points"
+    counted = (
+        f"{_POINTS} SELECT count(*), count(*) FILTER (NOT is_shown), min(time_ns), max(time_ns) FROM points"
+    )
     count, withheld_count, first_ns, last_ns = connection.execute(counted, parameters).fetchall()[0]
     bucket_ns = 0
     if count > parts_max:

@@ -87,7 +87,7 @@ class Page:
     async def screenshot(self, path: Path, *, is_whole: bool = True) -> None:
         """A picture of the page."""
         picture = await self.send("Page.captureScreenshot", captureBeyondViewport=is_whole)
-        path.write_bytes(base64.b64decode(picture["data"]))
+        await asyncio.to_thread(path.write_bytes, base64.b64decode(picture["data"]))
 
     async def close(self) -> None:
         """Stop listening."""

@@ -1,4 +1,4 @@
-"""Errors: every one of them is a problem that says what is wrong and what to do, and is nobody else's fault."""
+"""Errors: each is a problem that says what is wrong and what to do, and blames whose fault it is."""
 
 from __future__ import annotations
 
