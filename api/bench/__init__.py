@@ -43,20 +43,20 @@ def run_benchmarks(names: Sequence[str], *, quick: bool, json: bool) -> int:
             raise UnknownError("no such benchmark", field="name", expected=", ".join(BENCHMARKS), actual=name)
     scale = Scale(is_quick=quick)
     began = time.time()
-    done: list[Row] = []
+    done: dict[str, list[Row]] = {}
     if not json:
         print(_machine())
     for name in names or BENCHMARKS:
-        rows = []
+        rows = done[name] = []
         for row in _rows(name, scale):
             rows.append(row)
             if json:
                 print(f"{name}: {row.work}", file=sys.stderr, flush=True)
         if not json:
             print(f"\n{name}: {BENCHMARKS[name]}\n{format_rows(rows)}", flush=True)
-        done += rows
     if json:
-        print_json({"machine": _machine(), "is_quick": quick, "started_at": int(began), "rows": done})
+        told = [{"name": name, "rows": rows} for name, rows in done.items()]
+        print_json({"machine": _machine(), "is_quick": quick, "started_at": int(began), "benchmarks": told})
     return DONE
 
 

@@ -21,11 +21,11 @@ from uuid import uuid4
 
 from adapters.esdb_log import EventStoreDBLog
 from adapters.sqlite_log import SQLiteLog
+from api.bench.node import NODE
 from domain.events import BatchIngested
 from ledger.ledger import Proposal, ledger_name
 from ledger.migrate import migrate
 from ledger.ports import EventLog, Record
-from tests.benchmarks.bench_esdb_node import NODE
 from tests.ledger.desk import TENANT, open_ledger
 from tests.ledger.names_apart import NamesApart
 
