@@ -16,9 +16,9 @@ _SESSION = uuid4().hex[:8]
 class NamesApart:
     """An `EventLog` whose ledgers are those of one folder: the same folder is the same store."""
 
-    def __init__(self, log: EventLog, folder: Path) -> None:
+    def __init__(self, log: EventLog, folder: Path, suffix: str = f"-{_SESSION}") -> None:
         self._log = log
-        self._suffix = f"-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}-{_SESSION}"
+        self._suffix = f"-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}{suffix}"
 
     async def ledgers(self) -> list[str]:
         found = await self._log.ledgers()

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
+import os
+import signal
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from msgspec import structs
 
+from adapters.esdb_errors import UnreachableStoreError
 from adapters.esdb_log import EventStoreDBLog
+from adapters.esdb_node.node import NodeOptions, node_in_thread
 from adapters.sqlite_log import SQLiteLog
 from domain.errors import InvalidError, UnknownError
 from ledger import migrate as migration
@@ -181,6 +189,72 @@ async def test_a_migration_that_crashed_goes_on_where_the_target_ends(
         report = await migrate(source, plain, NAME)
         assert report.copied_count == report.size - len(left)
         assert await everything(plain) == await everything(source)
+
+
+def _migrate_and_die(folder: str, uri: str, place: str, entry_count: int) -> None:
+    def progress(done: int, size: int) -> None:
+        if done >= entry_count:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    async def work() -> None:
+        target = NamesApart(EventStoreDBLog(uri), Path(place), suffix="-killed")
+        await migrate(SQLiteLog(Path(folder)), target, NAME, progress=progress)
+
+    asyncio.run(work())
+
+
+@pytest.mark.anyio
+async def test_a_migration_that_was_killed_again_and_again_ends_all_the_same(
+    esdb_uri: str, tmp_path: Path
+) -> None:
+    source, place = SQLiteLog(tmp_path / "a"), f"killed-{uuid4()}"
+    await fill(source, tmp_path, *[300] * 8)
+    context = multiprocessing.get_context("spawn")
+    for entry_count in (1, 900, 1_800):
+        child = context.Process(
+            target=_migrate_and_die, args=(str(tmp_path / "a"), esdb_uri, place, entry_count)
+        )
+        child.start()
+        await asyncio.to_thread(child.join, 60)
+        assert child.exitcode == -signal.SIGKILL
+    target = NamesApart(EventStoreDBLog(esdb_uri), Path(place), suffix="-killed")
+    async with closing(source, target):
+        left = await target.size(NAME)
+        assert left >= 600
+        report = await migrate(source, target, NAME)
+        assert (report.size, report.copied_count) == (2_402, 2_402 - left)
+        assert await everything(target) == await everything(source)
+
+
+@pytest.mark.anyio
+async def test_a_target_server_that_dies_meanwhile_is_found_again(tmp_path: Path) -> None:
+    source = SQLiteLog(tmp_path / "a")
+    await fill(source, tmp_path, *[300] * 8)
+    options = NodeOptions(port=0, path=tmp_path / "node.db")
+    with node_in_thread(options) as node:
+        port = node.port
+        target = EventStoreDBLog(node.uri)
+
+        async def append(log: EventLog, ledger: str, size: int, records: Sequence[Record]) -> None:
+            await log.append(ledger, size, records)
+            if size >= 600:
+                await asyncio.to_thread(stop.set)
+
+        stop = threading.Event()
+        moving = asyncio.create_task(migrate(source, Meddled(target, append=append), NAME))
+        await asyncio.to_thread(stop.wait, 60)
+    (failed,) = await asyncio.gather(moving, return_exceptions=True)
+    assert isinstance(failed, UnreachableStoreError | MigrationReport)
+    with node_in_thread(structs.replace(options, port=port)):
+        async with closing(source, target):
+            reports: list[MigrationReport] = []
+            while not reports:
+                try:
+                    reports.append(await migrate(source, target, NAME))
+                except UnreachableStoreError:
+                    await asyncio.sleep(0.2)
+            assert reports[0].size == 2_402
+            assert (await audit(target, NAME)).is_clean
 
 
 @pytest.mark.anyio
