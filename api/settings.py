@@ -9,6 +9,7 @@
 | tenant | ``TALLY_TENANT`` | ``demo`` |
 | origin prefix | ``TALLY_ORIGIN`` | ``tallystick.local``; a ledger's origin is ``<prefix>/<tenant>`` |
 | witnesses | ``TALLY_WITNESSES`` | ``<home>/witnesses.policy``; who cosigns, nobody without it |
+| seconds between asking them | ``TALLY_WITNESS_SECONDS`` | ``10``; 1 to 86400 |
 | public ledgers | ``TALLY_PUBLIC_TLOG`` | none; tenants, separated by commas, whose tiles need no key |
 """
 
@@ -26,6 +27,8 @@ from domain.identifiers import parse_identifier
 
 TENANT_DEFAULT = "demo"
 ORIGIN_PREFIX_DEFAULT = "tallystick.local"
+# Receipts that nobody has cosigned for longer than a day are no witnessed receipts.
+WITNESS_SECONDS_MAX = 86_400
 # A schemeless URL, as C2SP asks of an origin; it stands in notes, paths and headers.
 _ORIGIN_PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 
@@ -40,6 +43,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     public_ledgers: tuple[str, ...] = ()
     seen: Path | None = None
     witnesses: Path | None = None
+    witness_seconds: int = 10
     keys: str = ""
 
     def __post_init__(self) -> None:
@@ -52,6 +56,13 @@ class Settings(Struct, frozen=True, kw_only=True):
                 field="TALLY_ORIGIN",
                 expected="1 to 100 of letters, digits, . - _ and /, such as ledgers.example.org",
                 actual=repr(self.origin_prefix)[:80],
+            )
+        if not 1 <= self.witness_seconds <= WITNESS_SECONDS_MAX:
+            raise MalformedError(
+                "not a number of seconds",
+                field="TALLY_WITNESS_SECONDS",
+                expected=f"1 to {WITNESS_SECONDS_MAX}",
+                actual=str(self.witness_seconds),
             )
 
     def origin(self, tenant: str) -> str:
@@ -117,5 +128,11 @@ def settings_from(
         keys=found.get("TALLY_KEYS") or "",
         seen=Path(found["TALLY_SEEN"]).absolute() if found.get("TALLY_SEEN") else None,
         witnesses=Path(found["TALLY_WITNESSES"]).absolute() if found.get("TALLY_WITNESSES") else None,
+        witness_seconds=_seconds(found.get("TALLY_WITNESS_SECONDS") or "10"),
         public_ledgers=tuple(one.strip() for one in public.split(",")) if public else (),
     )
+
+
+def _seconds(text: str) -> int:
+    # What is no number is out of range too, and told the same way.
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 6 else 0

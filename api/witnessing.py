@@ -52,6 +52,7 @@ def open_witnessing(settings: Settings, log: EventLog, keys: SigningKeys) -> Sto
         witnesses=WitnessClient(),
         store=SQLiteCosignatures(cosignatures_path(settings)),
         clock=time.time_ns,
+        interval_seconds=settings.witness_seconds,
     )
 
 

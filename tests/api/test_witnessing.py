@@ -91,3 +91,10 @@ def test_a_policy_that_cannot_be_read_is_told_before_anything_is_done(
     settings = settings_from({"TALLY_WITNESSES": str(path)}, home=str(tmp_path / "home"))
     with pytest.raises(kind):
         Workplace(settings)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "86401", "ten", "9" * 40, "\u0661"])
+def test_an_interval_that_is_none_is_told(tmp_path: Path, text: str) -> None:
+    assert settings_from({"TALLY_WITNESS_SECONDS": "900"}, home=str(tmp_path)).witness_seconds == 900
+    with pytest.raises(MalformedError, match="not a number of seconds"):
+        settings_from({"TALLY_WITNESS_SECONDS": text}, home=str(tmp_path))
