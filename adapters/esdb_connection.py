@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import unquote
 
 import grpc
@@ -186,6 +186,6 @@ def _grpc_options(options: ConnectionOptions) -> tuple[tuple[str, str | int], ..
     return tuple(found)
 
 
-def _look_away(task: asyncio.Future[object]) -> None:
+def _look_away(task: asyncio.Future[Any]) -> None:
     if not task.cancelled():
         task.exception()
