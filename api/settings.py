@@ -92,7 +92,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         return self.home / "requests" / f"{tenant}.sqlite"
 
     def seen_folder(self, tenant: str) -> Path:
-        """The newest checkpoint this installation has seen of a tenant's ledger, and the tenant's erasures."""
+        """The newest checkpoint that was seen here of a tenant's ledger, and the tenant's erasures."""
         return (self.seen or self.home / "seen") / tenant
 
     @property
