@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, str] = {
     "callers": "64 callers at once, one event each, beside stock eventsourcing with one",
     "audit": "chain, root and seals of a whole ledger beside one SHA-256 pass over the same bytes",
     "tiles": "a log audited from its tiles, and proofs from ten million leaves",
+    "statements": "POST /v1/add by many writers, durable and sealed before each answer",
     "gates": "every gate of a one-minute window beside pandera's range, null and unique checks",
     "mapper": "provider payloads to records beside json.loads of the same bytes",
     "rebuild": "the read views folded again from nothing",
