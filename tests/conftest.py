@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+from collections.abc import AsyncIterator
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -65,6 +66,16 @@ sys.addaudithook(_refuse_the_network)
 def anyio_backend() -> str:
     """Run `@pytest.mark.anyio` tests on asyncio, the loop that the product runs on."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+async def one_event_loop(anyio_backend: str) -> AsyncIterator[None]:
+    """Keep one event loop for all `anyio` tests of a process, as the product has one.
+
+    gRPC's asyncio client has one queue per process; what it still holds for a loop that has been closed would
+    fail in the next test's loop.
+    """
+    yield  # noqa: PT022 - only a generator holds on to the loop
 
 
 @pytest.fixture(scope="session")
