@@ -18,7 +18,7 @@ from domain.errors import InvalidError, LimitError, TallystickError
 #: Details of a gRPC error can quote whole certificates.
 _DETAIL_CHARACTERS_MAX: Final = 300
 _CERTIFICATE_WORDS: Final = ("SSL", "TLS", "ertificate", "CERTIFICATE", "handshake")
-_REPEAT: Final = "Repeat it: what was stored before is not stored twice."
+_REPEAT: Final = "Repeat it then: nothing is stored twice."
 
 
 class UnreachableStoreError(TallystickError):
@@ -51,6 +51,8 @@ def explain(error: BaseException, target: str, seconds_max: float) -> Tallystick
                 actual=detail,
                 remedy="The server's MaxAppendSize must be at least 1 MiB, its default.",
             )
+        case exceptions.MaximumSubscriptionsReached():
+            return LimitError("too many workers for one destination", field=target, actual=detail)
         case exceptions.DeadlineExceeded() | exceptions.AbortedByServer():
             return UnreachableStoreError(
                 "EventStoreDB did not answer in time",

@@ -4,15 +4,18 @@ and the person is told what to do."""
 from __future__ import annotations
 
 import asyncio
+import datetime
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from adapters.esdb_connection import Client
 from adapters.esdb_errors import UnreachableStoreError, UntrustedStoreError
 from adapters.esdb_log import EventStoreDBLog
 from adapters.esdb_node.node import Node, NodeOptions, node_in_thread
+from adapters.esdb_node.tls import make_certificate
 from domain.errors import InvalidError, MalformedError, TallystickError
 from ledger.ports import Record
 from tests.adapters.faulty_proxy import Fault, FaultyProxy, faulty_proxy
@@ -221,6 +224,24 @@ async def test_keep_alive_goes_with_tls(tls_node: Node, ca_file: Path, keep_aliv
         await asyncio.sleep(0.4)
         await log.append(name, 0, make_records(1))
         assert list(await asyncio.wait_for(waiting, 20)) == make_records(1)
+
+
+@pytest.mark.anyio
+async def test_a_clients_certificate_is_read_from_the_files_that_are_named(
+    tls_node: Node, ca_file: Path, tmp_path: Path
+) -> None:
+    certificate, key = make_certificate(("client.local",), datetime.datetime.now(datetime.UTC))
+    (tmp_path / "user.pem").write_bytes(certificate)
+    (tmp_path / "user.key").write_bytes(key)
+    uri = (
+        f"esdb://an%20a:s%40fe%2F%26%3F@127.0.0.1:{tls_node.port}?tlsCaFile={ca_file}"
+        f"&userCertFile={tmp_path / 'user.pem'}&userKeyFile={tmp_path / 'user.key'}"
+    )
+    client = Client(uri)
+    assert (client.certificate_chain, client.private_key) == (certificate, key)
+    async with open_esdb(uri) as log:
+        assert await log.size(new_ledger()) == 0
+        assert await log.read(new_ledger(), 0, 1) == []
 
 
 @pytest.mark.anyio

@@ -11,12 +11,14 @@ from uuid import uuid4
 
 import pytest
 
+from adapters import esdb_subscriptions, sqlite_work_queue
 from adapters.esdb_log import EventStoreDBLog
 from adapters.esdb_node.node import Node, NodeOptions, node_in_thread
 from adapters.esdb_subscriptions import EventStoreDBWorkQueue
+from adapters.event_logs import open_work_queue
 from adapters.sqlite_log import SQLiteLog
 from adapters.sqlite_work_queue import SQLiteWorkQueue
-from domain.errors import InvalidError
+from domain.errors import InvalidError, LimitError
 from ledger.ports import EventLog
 from ledger.work_queue import WorkQueue
 from tests.adapters.esdb_node.fixture import esdb_uri
@@ -120,6 +122,28 @@ async def test_a_subscription_that_somebody_deleted_is_said_to_be_gone(own_node:
             for _ in range(2):
                 with pytest.raises(InvalidError):
                     await take(session)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("store", ["SQLite", "EventStoreDB"])
+async def test_more_workers_than_there_may_be_are_refused(
+    store: str, esdb_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (esdb_subscriptions, sqlite_work_queue):
+        monkeypatch.setattr(module, "WORKERS_MAX", 2)
+    log = SQLiteLog(tmp_path / "log") if store == "SQLite" else EventStoreDBLog(esdb_uri)
+    queue = open_work_queue(log, tmp_path / "queue")
+    name = new_ledger()
+    async with queue.work(name, "a"), queue.work(name, "a"):
+        with pytest.raises(LimitError, match="too many workers"):
+            async with queue.work(name, "a"):
+                pass
+        async with queue.work(name, "b"):
+            pass
+    async with queue.work(name, "a"):
+        pass
+    await queue.close()
+    await log.close()
 
 
 def _work_until_done(folder: str, name: str, count: int) -> None:
