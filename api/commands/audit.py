@@ -67,6 +67,8 @@ def _print(report: AuditReport, *, is_trusted: bool) -> None:
     print(f"  root {report.root}")
     if not is_trusted:
         print("  note: seals were checked with the ledger's own key; pass --key with one you got elsewhere.")
+    for warning in report.warnings[:20]:
+        print(f"  warning, entry {warning.index}: {warning.check}: {warning.detail}")
     if report.is_clean:
         print(f"\n✓ {report.ledger} is clean.")
         return
