@@ -26,7 +26,7 @@ from adapters.sqlite_postings import (
     stored_postings,
     write_postings,
 )
-from domain.errors import LimitError
+from domain.errors import InvalidError, LimitError
 from ledger.merkle import HASH_BYTES, Frontier, perfect_root
 from ledger.ports import Record
 
@@ -139,6 +139,14 @@ class SQLiteIndex:
             done = self._size - records[0].index if records else 0
             if done >= len(records):
                 return
+            if done < 0:
+                raise InvalidError(
+                    "entries were left out of the derived index",
+                    field=self._path.name,
+                    expected=str(self._size),
+                    actual=str(records[0].index),
+                    remedy="Open the ledger again; what is missing is read from the log.",
+                )
             index = self._size
             for entry_names in names[done:]:
                 for name in entry_names:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from adapters.checkpoint_memory import FileCheckpointMemory
 from adapters.erasure_journal import FolderErasureJournal
@@ -111,14 +111,17 @@ class Workplace:
 
     async def close(self) -> None:
         """Close every desk, the executor and the store."""
-        if self.witnessing is not None:
-            await self.witnessing.close()
-        for desk in self._desks.values():
-            await desk.ledger.close()
-        for remembering in self._remembering:
-            await remembering.close()
-        await self.executor.close()
-        await self.log.close()
+        # Last in, first out, and each of them whatever happens to the others: a full disk may keep a derived
+        # index from being written, and must not keep a store open.
+        async with AsyncExitStack() as closing:
+            closing.push_async_callback(self.log.close)
+            closing.push_async_callback(self.executor.close)
+            for remembering in self._remembering:
+                closing.push_async_callback(remembering.close)
+            for desk in self._desks.values():
+                closing.push_async_callback(desk.ledger.close)
+            if self.witnessing is not None:
+                closing.push_async_callback(self.witnessing.close)
 
 
 @asynccontextmanager
