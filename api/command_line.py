@@ -43,6 +43,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("backup", "copy a ledger and everything it rests on, and prove the copy"),
     Command("restore", "compare a store with what was seen, or go on from an older state", is_check=True),
     Command("migrate", "move ledgers to another store, byte for byte, and prove it", is_check=True),
+    Command("node", "a development node that speaks EventStoreDB's protocol; it is not EventStoreDB"),
     Command("witness", "cosign other people's logs, and compare what they have shown"),
     Command("witnesses", "show one's own ledgers to witnesses, and what came of it", is_check=True),
     Command("rebuild", "fold the read views again from the ledger and prove them equal", is_check=True),
