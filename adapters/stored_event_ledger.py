@@ -78,9 +78,13 @@ class StoredEventLedger:
         """
         insert = _Insert(events)
         self._waiting.append(insert)
-        async with self._lock:
-            while not insert.answer.done():
-                await self._commit()
+        try:
+            async with self._lock:
+                while not insert.answer.done():
+                    await self._commit()
+        finally:
+            # Whoever was told that it failed, or has gone, must not find it stored by the next one's append.
+            self._waiting = [other for other in self._waiting if other is not insert]
         return insert.answer.result()
 
     async def select(
@@ -209,7 +213,13 @@ class StoredEventLedger:
     async def _commit(self) -> None:
         """One atomic append for as many of the waiting as fit."""
         for _ in range(CONFLICTS_MAX):
-            draft = self._draft()
+            waiting, self._waiting = self._waiting, []
+            try:
+                draft = self._draft(waiting)
+            except Exception as error:
+                for insert in waiting:
+                    insert.fail(error)
+                return
             if not draft.inserts:
                 return
             try:
@@ -237,14 +247,14 @@ class StoredEventLedger:
             insert.fail(LedgerConflictError(self.name, expected_size=size, actual_size=size))
         self._waiting = []
 
-    def _draft(self) -> _Draft:
+    def _draft(self, waiting: list[_Insert]) -> _Draft:
+        """As many of the waiting as fit, in order; the others wait on."""
         draft = _Draft(self._origin, self._tree.copy(), self._previous, max(self._time_ns, self._clock()))
         if self._tree.size == 0:
             for event_type, body in self._genesis():
                 draft.append(
                     event_type, "tallystick", f"tenant/{self.name.removeprefix(ledger_name(''))}", body
                 )
-        waiting, self._waiting = self._waiting, []
         for position, insert in enumerate(waiting):
             if insert.answer.done():
                 continue

@@ -28,6 +28,8 @@ from eventsourcing.utils import Environment, get_topic
 from adapters.event_logs import open_log
 from adapters.eventsourcing_recorder import LedgerAggregateRecorder, LedgerApplicationRecorder, LedgerFactory
 from adapters.key_store_file import FileKeyStore
+from adapters.sqlite_log import SQLiteLog
+from adapters.stored_event_ledger import StoredEventLedger
 from domain.errors import InvalidError
 from ledger.audit import audit
 from ledger.notes import VerifierKey
@@ -35,6 +37,7 @@ from tests.adapters.esdb_node.fixture import esdb_uri
 from tests.adapters.eventsourcing_suites import application as application_suite
 from tests.adapters.eventsourcing_suites import persistence as suite
 from tests.ledger.records import make_records
+from tests.ledger.signing_key import SigningKey
 
 __all__ = ["esdb_uri"]
 
@@ -259,6 +262,44 @@ def test_versions_that_came_out_of_order_are_read_in_order(place: dict[str, str]
         assert versions(gt=2, lte=5) == [4, 5]
         assert versions(desc=True, limit=2) == [9, 5]
         assert versions(gt=9) == versions(lte=1) == versions(limit=0) == []
+
+
+class FailingSigner(SigningKey):
+    """A real key that fails when told to, as a key store on another machine does."""
+
+    fails = False
+
+    def sign(self, message: bytes) -> bytes:
+        if self.fails:
+            raise OSError("the key store is away")
+        return super().sign(message)
+
+
+@pytest.mark.anyio
+async def test_an_insert_that_failed_is_not_stored_by_the_next_one(tmp_path: Path) -> None:
+    signer = FailingSigner("tests.local/failing")
+    log = SQLiteLog(tmp_path)
+    ledger = StoredEventLedger(
+        log=log, name="ledger-failing", origin=signer.name, signer=signer, clock=lambda: 1_700_000_000
+    )
+    assert await ledger.insert([stored("x", 1)]) == [1]
+    signer.fails = True
+    answers = await asyncio.gather(
+        *(ledger.insert([stored("x", version)]) for version in (2, 3)), return_exceptions=True
+    )
+    assert [type(answer) for answer in answers] == [OSError, OSError]
+    signer.fails = False
+    cancelled = asyncio.create_task(ledger.insert([stored("x", 4)]))
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    await asyncio.gather(cancelled, return_exceptions=True)
+    ids = await asyncio.gather(ledger.insert([stored("y", 1)]), ledger.insert([stored("x", 2)]))
+    found = await ledger.select("x", None, None, False, None)
+    assert {one.originator_version for one in found} - {4} == {1, 2}
+    assert sorted(number for (number,) in ids) == list(
+        range(await ledger.size() - 1, await ledger.size() + 1)
+    )
+    await log.close()
 
 
 def test_two_recorders_of_one_ledger_see_each_other(place: dict[str, str]) -> None:
