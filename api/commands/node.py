@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--username",
         default="admin",
-        help=f"with --tls: who may call (default admin); the password is in {PASSWORD_VARIABLE}, default changeit",
+        help=f"with --tls: who may call (default admin); password in {PASSWORD_VARIABLE}, default changeit",
     )
 
 
