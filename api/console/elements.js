@@ -97,6 +97,15 @@ export function problem(error, retry = null) {
   );
 }
 
+// Does something that a person asked for; what goes wrong is told at `place`, unless he has left the page.
+export async function attempt(place, action) {
+  try {
+    await action();
+  } catch (error) {
+    if (error.name !== "AbortError") place.replaceChildren(problem(error));
+  }
+}
+
 // Unix nanoseconds as UTC to the second.
 export function time(ns) {
   if (ns === null || ns === undefined || !ns) return "–";

@@ -1,7 +1,7 @@
 // The ledger: where it stands, its entries, and one entry with its body and proof.
 
 import { at, save } from "./api.js";
-import { empty, facts, h, link, number, sign, table, time, tone } from "./elements.js";
+import { attempt, empty, facts, h, link, number, sign, table, time, tone } from "./elements.js";
 import { hexOf, leafHash, ofBase64, sha256 } from "./proof.js";
 
 const PAGE = 50;
@@ -52,6 +52,7 @@ export async function entry({ api }, index) {
   const row = await api.json(`/v1/entries/${index}`);
   const raw = ofBase64(row.entry_base64);
   const body = ofBase64(row.payload_base64);
+  const told = h("div", {});
   const [leaf, digest] = await Promise.all([leafHash(raw), sha256(body)]);
   return [
     h("p", { class: "crumbs" }, link("#/ledger", "Ledger"), " / ", link(`#/ledger?start=${row.index}`, `entry ${row.index}`)),
@@ -66,7 +67,8 @@ export async function entry({ api }, index) {
     h("section", {}, h("h2", {}, "Body"), row.is_withheld ? empty("Withheld: an API key with the scope audit shows it.") : h("pre", { tabindex: "0" }, pretty(body))),
     h("section", {}, h("h2", {}, "Entry, as it is hashed"), h("pre", { tabindex: "0" }, new TextDecoder().decode(raw))),
     row.seal ? h("section", {}, h("h2", {}, "Seal"), h("pre", { tabindex: "0" }, row.seal)) : null,
-    h("div", { class: "actions" }, h("button", { type: "button", class: "act quiet", on: { click: async () => save(await api.bytes(`/v1/entries/${index}/proof`), `entry-${index}.tlog-proof`, "text/plain") } }, "Save its proof"), row.index > 0 ? link(`#/ledger/${row.index - 1}`, "entry before") : null, link(`#/ledger/${row.index + 1}`, "entry after")),
+    h("div", { class: "actions" }, h("button", { type: "button", class: "act quiet", on: { click: () => attempt(told, async () => save(await api.bytes(`/v1/entries/${index}/proof`), `entry-${index}.tlog-proof`, "text/plain")) } }, "Save its proof"), row.index > 0 ? link(`#/ledger/${row.index - 1}`, "entry before") : null, link(`#/ledger/${row.index + 1}`, "entry after")),
+    told,
   ];
 }
 

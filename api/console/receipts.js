@@ -1,7 +1,7 @@
 // Receipts: the list, and one receipt that can be verified right here.
 
 import { at, save } from "./api.js";
-import { bytes, chip, empty, facts, h, id, link, problem, sign, table, time, tone } from "./elements.js";
+import { attempt, bytes, chip, empty, facts, h, id, link, sign, table, time, tone } from "./elements.js";
 import { filters } from "./runs.js";
 import { verifyBundle } from "./verify.js";
 
@@ -13,21 +13,21 @@ export async function receipts({ api, query, say }) {
   const [sources, first] = await Promise.all([api.json(at("/v1/sources", { page_size: 500 })), api.json(at("/v1/receipts", { ...asked, page_size: PAGE }))]);
   const rows = [...first.items];
   const list = h("div", {}, rows.length ? receiptsTable(rows) : empty("No receipt is like that."));
+  const told = h("div", {});
   let token = first.next_page_token;
   const more = h("button", { type: "button", class: "act quiet", hidden: !token, on: { click: next } }, "Show older");
 
   async function next() {
     more.disabled = true;
-    try {
+    await attempt(told, async () => {
       const page = await api.json(at("/v1/receipts", { ...asked, page_size: PAGE, page_token: token }));
       rows.push(...page.items);
       token = page.next_page_token;
       list.replaceChildren(receiptsTable(rows));
       say(`${rows.length} receipts are shown`);
-    } finally {
-      more.disabled = false;
-      more.hidden = !token;
-    }
+    });
+    more.disabled = false;
+    more.hidden = !token;
   }
 
   return [
@@ -35,6 +35,7 @@ export async function receipts({ api, query, say }) {
     h("p", { class: "lede" }, "Signed statements that name everything a run rests on. Anybody who has one can check it without us."),
     filters("/receipts", asked, { source: sources.items.map((row) => row.source_id), procedure: null, verdict: ["pass", "borderline", "fail", "abstain"] }),
     list,
+    told,
     h("div", { class: "actions" }, more),
   ];
 }
@@ -96,14 +97,7 @@ function restsOn(predicate) {
 
 function artifacts(api, who, receiptId, subject, held) {
   const told = h("div", {});
-  const take = async (name) => {
-    told.replaceChildren();
-    try {
-      save(await api.bytes(`/v1/receipts/${receiptId}/artifacts/${encodeURIComponent(name)}`), name);
-    } catch (error) {
-      told.replaceChildren(problem(error));
-    }
-  };
+  const take = (name) => attempt(told, async () => save(await api.bytes(`/v1/receipts/${receiptId}/artifacts/${encodeURIComponent(name)}`), name));
   const mayTake = (part) => !held || who.may("audit") || part.name.startsWith("report.");
   return [
     table(
@@ -121,13 +115,11 @@ function artifacts(api, who, receiptId, subject, held) {
   ];
 }
 
-async function showReport(api, receiptId, place) {
-  try {
+function showReport(api, receiptId, place) {
+  return attempt(place, async () => {
     const { path } = await api.json(`/v1/receipts/${receiptId}/report-link`);
     place.replaceChildren(h("iframe", { class: "report", src: path, title: "Report", sandbox: "" }));
-  } catch (error) {
-    place.replaceChildren(problem(error));
-  }
+  });
 }
 
 function replaySection(api, receiptId, say) {
@@ -135,16 +127,13 @@ function replaySection(api, receiptId, say) {
   const again = async (event) => {
     event.target.disabled = true;
     told.replaceChildren(h("p", { class: "soft" }, "Running it again from the events …"));
-    try {
+    await attempt(told, async () => {
       const found = await api.post(`/v1/receipts/${receiptId}/replay`);
       const isGood = found.result !== "diverged";
       told.replaceChildren(h("p", { class: isGood ? "t-p" : "t-f" }, sign(isGood ? "pass" : "fail"), ` ${found.result}, recorded as `, link(`#/ledger/${found.recorded_index}`, `entry ${found.recorded_index}`), found.first_difference ? h("code", {}, ` ${found.first_difference}`) : null));
       say(found.result);
-    } catch (error) {
-      told.replaceChildren(problem(error));
-    } finally {
-      event.target.disabled = false;
-    }
+    });
+    event.target.disabled = false;
   };
   return h("section", {}, h("h2", {}, "Replay"), h("p", { class: "soft" }, "The server runs it again from the recorded events and compares byte for byte; what it finds is recorded."), h("div", { class: "actions" }, h("button", { type: "button", class: "act quiet", on: { click: again } }, "Run it again")), told);
 }
@@ -166,14 +155,12 @@ function verification(api, receiptId, state, say) {
     told.replaceChildren();
     steps.hidden = false;
     steps.replaceChildren();
-    try {
+    await attempt(told, async () => {
       const outcome = await verifyBundle(await fetchBundle(), field.value.trim(), (step) => steps.append(stepRow(step)));
       const word = { pass: "This receipt verifies.", fail: "This receipt does NOT verify.", abstain: "This browser cannot decide it." }[outcome];
       told.replaceChildren(h("span", { class: `outcome ${tone(outcome)}` }, sign(outcome, 30), word));
       say(word);
-    } catch (error) {
-      told.replaceChildren(problem(error));
-    }
+    });
   }
 
   return h(
@@ -183,7 +170,7 @@ function verification(api, receiptId, state, say) {
     h("p", { class: "soft" }, "Nothing is asked of the server but the receipt's file: the signatures, the digests and the place in the ledger are computed here."),
     h("label", {}, "Public key of the ledger", field),
     h("p", { class: "soft", id: "key-note" }, known.note),
-    h("div", { class: "actions" }, h("button", { type: "button", class: "act", on: { click: verify } }, "Verify"), h("button", { type: "button", class: "act quiet", on: { click: async () => save(await fetchBundle(), `${receiptId}.tally.json`, "application/json") } }, "Save the file"), h("span", { class: "soft" }, h("code", {}, `tally verify ${receiptId}.tally.json --key …`))),
+    h("div", { class: "actions" }, h("button", { type: "button", class: "act", on: { click: verify } }, "Verify"), h("button", { type: "button", class: "act quiet", on: { click: () => attempt(told, async () => save(await fetchBundle(), `${receiptId}.tally.json`, "application/json")) } }, "Save the file"), h("span", { class: "soft" }, h("code", {}, `tally verify ${receiptId}.tally.json --key …`))),
     steps,
     told,
   );

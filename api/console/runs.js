@@ -2,7 +2,7 @@
 
 import { at } from "./api.js";
 import { chart } from "./chart.js";
-import { chip, empty, facts, h, id, link, number, score, sign, table, time, tone } from "./elements.js";
+import { attempt, chip, empty, facts, h, id, link, number, score, sign, table, time, tone } from "./elements.js";
 import { strip } from "./strip.js";
 
 const PAGE = 50;
@@ -12,27 +12,28 @@ export async function runs({ api, query, say }) {
   const [sources, first] = await Promise.all([api.json(at("/v1/sources", { page_size: 500 })), api.json(at("/v1/runs", { ...asked, page_size: PAGE }))]);
   const rows = [...first.items];
   const list = h("div", {}, rows.length ? runsTable(rows) : empty("No run is like that."));
+  const told = h("div", {});
   let token = first.next_page_token;
   const more = h("button", { type: "button", class: "act quiet", hidden: !token, on: { click: next } }, "Show older");
 
   async function next() {
     more.disabled = true;
-    try {
+    await attempt(told, async () => {
       const page = await api.json(at("/v1/runs", { ...asked, page_size: PAGE, page_token: token }));
       rows.push(...page.items);
       token = page.next_page_token;
       list.replaceChildren(runsTable(rows));
       say(`${rows.length} runs are shown`);
-    } finally {
-      more.disabled = false;
-      more.hidden = !token;
-    }
+    });
+    more.disabled = false;
+    more.hidden = !token;
   }
 
   return [
     h("h1", {}, "Runs"),
     filters("/runs", asked, { source: sources.items.map((row) => row.source_id), procedure: null, verdict: ["pass", "borderline", "fail", "abstain"] }),
     list,
+    told,
     h("div", { class: "actions" }, more),
   ];
 }
@@ -124,8 +125,10 @@ function measurements(api, row, gates, say) {
   const choose = h("select", { "aria-label": "Metric", on: { change: draw } }, names.map((name) => h("option", {}, name)));
 
   async function draw() {
-    const found = await api.json(at("/v1/telemetry", { metric: choose.value, run_id: row.run_id, parts: 800 }));
-    place.replaceChildren(chart(found, say));
+    await attempt(place, async () => {
+      const found = await api.json(at("/v1/telemetry", { metric: choose.value, run_id: row.run_id, parts: 800 }));
+      place.replaceChildren(...[chart(found, say)].flat().filter(Boolean));
+    });
   }
 
   if (!names.length) return null;
