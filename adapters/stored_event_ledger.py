@@ -85,6 +85,8 @@ class StoredEventLedger:
         finally:
             # Whoever was told that it failed, or has gone, must not find it stored by the next one's append.
             self._waiting = [other for other in self._waiting if other is not insert]
+            if insert.answer.done():
+                insert.answer.exception()  # looked at, even where the caller has gone
         return insert.answer.result()
 
     async def select(
