@@ -65,8 +65,8 @@ PRAGMAS = (
     "synchronous=FULL",
     "trusted_schema=OFF",
     "cache_size=-65536",
-    # Pages in the write-ahead log before they are copied into the file.  Event ids lie all over the file; what
-    # is changed again before the copy is copied once.
+    # Pages in the write-ahead log before they are copied into the file.  Event ids lie all over the file;
+    # what is changed again before the copy is copied once.
     "wal_autocheckpoint=4000",
     # What a statement may have to undo is kept in memory, not in a file of its own.
     "temp_store=MEMORY",
@@ -287,6 +287,9 @@ def _insert(db: sqlite3.Connection, records: Sequence[Record]) -> None:
 
 
 def _read(db: sqlite3.Connection, start: int, limit: int) -> list[Record]:
+    # What is read comes from the file, or what the system keeps of it, and not from pages kept here: who
+    # reads bytes back to compare them wants to see what became of them.
+    db.execute("PRAGMA shrink_memory")
     rows = db.execute(
         f"SELECT {_COLUMNS} FROM records WHERE ledger_index >= ? ORDER BY ledger_index LIMIT ?",
         (start, limit),

@@ -21,6 +21,7 @@ from domain.flow import Command, answered_key, command_key, next_commands
 from domain.key_history import ED25519, KEY_EVENT_TYPES, KeyHistory
 from domain.lookups import lookup_names
 from domain.state import State, evolve
+from ledger.chain import PartExamination, PartTask, link_fault
 from ledger.covering import Coverer, Covering
 from ledger.draft import APPEND_BYTES_MAX as APPEND_BYTES_MAX
 from ledger.draft import Caller, Draft, Position
@@ -29,7 +30,6 @@ from ledger.draft import Proposal as Proposal
 from ledger.entry import (
     PREVIOUS_OF_FIRST,
     check_field,
-    parse_entry,
 )
 from ledger.errors import LedgerConflictError
 from ledger.key_statement import check_key_event, read_key_event
@@ -40,6 +40,7 @@ from ledger.ports import (
     EventLog,
     LedgerIndex,
     Record,
+    RecordColumns,
     Signer,
     SigningKeys,
 )
@@ -252,7 +253,19 @@ class Ledger:
         if frontier.size > size or (frontier.size and not await self._is_at(frontier.size - 1, previous)):
             self.index.reset()
             frontier, previous = Frontier(), PREVIOUS_OF_FIRST
-        # The state is folded from the beginning; the tree only from where the index left off.
+        # Everything is read to fold the state; so everything stored is also compared with what was sealed.
+        if await self._fold_known(frontier):
+            self._frontier, self._previous = frontier, previous
+        else:
+            # The index says something else than the log, and the seals say which of the two is wrong.
+            self.index.reset()
+            self._state, self._pending, self._time_ns, self._seal = State(), {}, 0, b""
+        await self._read_new()
+
+    async def _fold_known(self, frontier: Frontier) -> bool:
+        """Fold what the index has seen; whether its tree is that of the entries.  Raises: InvalidError for
+        one that does not fit."""
+        known = PartExamination(PartTask(origin=self.origin, start=0, stop=frontier.size))
         start = 0
         while start < frontier.size:
             records = await self.log.read(self.name, start, min(READ_BATCH, frontier.size - start))
@@ -260,11 +273,13 @@ class Ledger:
                 raise InvalidError(
                     "the log ends early", field=self.name, expected=str(frontier.size), actual=str(start)
                 )
+            if not known.take(RecordColumns.of(records)):
+                part = known.part()
+                self._check_link(records[part.stop - start], part.stop, part.last)
             for record in records:
                 self._fold(record)
             start += len(records)
-        self._frontier, self._previous = frontier, previous
-        await self._read_new()
+        return known.part().frontier == frontier.to_bytes()
 
     async def _is_at(self, index: int, leaf_hex: str) -> bool:
         records = await self.log.read(self.name, index, 1)
@@ -288,8 +303,8 @@ class Ledger:
         while records := await self.log.read(self.name, self.size, READ_BATCH):
             leaves = []
             frontier, previous, keys = self._frontier.copy(), self._previous, self._state.keys
-            for record in records:
-                self._check_link(record, previous)
+            for offset, record in enumerate(records):
+                self._check_link(record, self.size + offset, previous)
                 if record.event_type in KEY_EVENT_TYPES:
                     keys = self._check_key_event(keys, record)
                 leaf = leaf_hash(record.entry)
@@ -309,17 +324,14 @@ class Ledger:
             self.index.advance(records, leaves, names)
             self._announce()
 
-    def _check_link(self, record: Record, previous: str) -> None:
-        entry = parse_entry(record.entry)
-        problem = ""
-        if entry.previous != previous:
-            problem = "an entry is not chained to the one before"
-        elif entry.origin != self.origin:
-            problem = "an entry belongs to another ledger"
-        elif entry.payload_sha256 != hashlib.sha256(record.payload).hexdigest():
-            problem = "a body does not match its entry"
-        if problem:
-            raise InvalidError(problem, field=f"{self.name}[{record.index}]", remedy="Run tally audit.")
+    def _check_link(self, record: Record, index: int, previous: str) -> None:
+        fault = link_fault(record, index, self.origin, previous)
+        if fault is not None:
+            raise InvalidError(
+                f"an entry does not fit: {fault[1]}",
+                field=f"{self.name}[{index}]",
+                remedy="Run tally audit.",
+            )
 
     def _check_key_event(self, keys: KeyHistory, record: Record) -> KeyHistory:
         event = read_key_event(record.payload, recorded_of(record).event)
@@ -370,6 +382,7 @@ class Ledger:
                 state=self._state, frontier=self._frontier, previous=self._previous, time_ns=self._time_ns
             )
             draft = Draft(self.origin, start, self._clock, found)
+            head = asyncio.ensure_future(self._check_head(start))
             taken = 0
             # Deciding may sign a receipt, and a key that is far away keeps nobody else waiting.
             is_remote = any(signer.is_remote for signer in self.signers(self._state))
@@ -380,6 +393,7 @@ class Ledger:
                     taken += 1
                 else:
                     break
+            await head
             if known := self.index.find_all(draft.keys):
                 # Rare, so it is cheaper to begin again than to look before each event.
                 found |= known
@@ -405,6 +419,30 @@ class Ledger:
                     continue
             self._answer(draft)
             batch = batch[taken:]
+
+    async def _check_head(self, start: Position) -> None:
+        """Read the last entry and its body back from the store: nothing is sealed on top of bytes that are no
+        longer what was sealed.  What lies further back is compared when the ledger is opened, and by audits.
+
+        Raises: InvalidError.
+        """
+        index = start.state.size - 1
+        records = await self.log.read(self.name, index, 1) if index >= 0 else []
+        # A store that has lost entries refuses the append itself, and says so.
+        if not records or records[0].index != index:
+            return
+        entry, payload = records[0].entry, records[0].payload
+        if (
+            leaf_hash(entry).hex() != start.previous
+            or _said_digest(entry) != hashlib.sha256(payload).hexdigest()
+        ):
+            raise InvalidError(
+                "what is stored is not what was sealed: the last entry or its body was changed",
+                field=f"{self.name}[{index}]",
+                expected=start.previous,
+                actual=leaf_hash(entry).hex(),
+                remedy="Nothing more is sealed on top of it. Run tally audit, and look at the disk.",
+            )
 
     async def _append_draft(self, draft: Draft) -> None:
         async with self._catch_up_lock:
@@ -454,6 +492,11 @@ async def _answer_late(ledger: Ledger, caller: Caller, answer: Sequence[int], dr
         return
     if not caller.future.done():
         caller.future.set_result(tuple(result))
+
+
+def _said_digest(entry: bytes) -> str:
+    """The body's digest that an entry names, whose own hash is known to be right."""
+    return entry[-130:-66].decode("ascii", "replace")
 
 
 def _as_answer(error: BaseException) -> Exception:
