@@ -10,7 +10,7 @@ from functools import cache
 from typing import Annotated, Any
 
 from litestar import Request
-from litestar.enums import ParamType
+from litestar.enums import HttpMethod, ParamType
 from litestar.handlers.http_handlers import HTTPRouteHandler
 from litestar.params import ParameterKwarg, PathParameter, QueryParameter
 
@@ -45,7 +45,7 @@ _RESERVED = frozenset({"request", "caller"})
 async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
     """Before every handler.  Raises: ApiError 400 for a query parameter that is unknown or given twice."""
     given = [name for name, _ in request.query_params.multi_items()]
-    if not given:
+    if not given or request.method == HttpMethod.OPTIONS:
         return
     known = _query_names(request.route_handler)
     for name in given:
