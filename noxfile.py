@@ -5,6 +5,7 @@ The ones tagged `checks` are what `make test` runs before the tests; the tests c
 make itself, so that the last line a person or a CI reads is pytest's own summary.
 """
 
+import ast
 import sys
 import sysconfig
 import tempfile
@@ -97,6 +98,38 @@ def faults(session: nox.Session) -> None:
     session.run(sys.executable, "-m", "pytest", "tests/faults", *session.posargs, env=env)
 
 
+@nox.session(venv_backend="venv", reuse_venv=True)
+def fuzz(session: nox.Session) -> None:
+    """Let coverage find what upsets a parser: every target 20 s, or `-- note 600` one of them for longer."""
+    try:
+        session.install("--require-hashes", "--no-deps", "-r", "requirements/fuzz.txt", silent=True)
+    except nox.command.CommandFailed:
+        session.skip("atheris does not install here: it has wheels for some Pythons and platforms only")
+    python = Path(session.virtualenv.location) / "bin" / "python"
+    (purelib,) = Path(session.virtualenv.location).glob("lib/python*/site-packages")
+    (purelib / "pinned.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    asked = session.posargs or [*fuzz_targets(), "20"]
+    *names, seconds = asked if asked[-1].isdigit() else [*asked, "20"]
+    folder = Path(session.virtualenv.location) / "corpus"
+    for name in names:
+        harness = ("-m", "tests.fuzz.harness", name, str(folder), seconds)
+        session.run(str(python), *harness, env={"PYTHONPATH": "."}, external=True)
+    found = [path.name for path in folder.glob("*-*") if path.is_file()]
+    if found:
+        session.error(f"found in {folder}: {', '.join(sorted(found))}")
+
+
+def fuzz_targets() -> tuple[str, ...]:
+    """The names that the tests go through, too."""
+    text = Path("tests/fuzz/test_targets.py").read_text()
+    (names,) = (node for node in ast.parse(text).body if is_assignment(node, "NAMES"))
+    return tuple(one.value for one in ast.walk(names) if isinstance(one, ast.Constant))
+
+
+def is_assignment(node: ast.stmt, name: str) -> bool:
+    return isinstance(node, ast.Assign) and [getattr(one, "id", "") for one in node.targets] == [name]
+
+
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure: every figure is a ratio to something else measured in the same run."""
@@ -117,4 +150,7 @@ def lock(session: nox.Session) -> None:
     # One set of versions: the runtime lock is the part of the whole one that people outside the tests need.
     Path(runtime).unlink(missing_ok=True)
     session.run(*compiled, "pyproject.toml", "--group", "package", "-c", whole, "-o", runtime)
-    session.run(*compiled, *session.posargs, "--no-deps", "--group", "pyproject.toml:demo", "-o", demo)
+    for group, path in (("demo", demo), ("fuzz", "requirements/fuzz.txt")):
+        session.run(
+            *compiled, *session.posargs, "--no-deps", "--group", f"pyproject.toml:{group}", "-o", path
+        )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCKS = ("demo", "runtime", "test")
+LOCKS = ("demo", "fuzz", "runtime", "test")
 
 PIN = re.compile(
     r"(?P<name>[a-z0-9][a-z0-9.-]*)==(?P<version>[0-9][A-Za-z0-9.+]*)"
@@ -47,6 +47,10 @@ def test_the_runtime_lock_is_a_part_of_the_test_lock() -> None:
 
 def test_the_demo_lock_is_the_recording_alone() -> None:
     assert set(pins("demo")) == {"obspy"}
+
+
+def test_the_fuzz_lock_is_the_fuzzer_alone() -> None:
+    assert set(pins("fuzz")) == {"atheris"}
 
 
 def test_the_locks_hold_everything_that_the_project_asks_for() -> None:
