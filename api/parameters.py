@@ -44,7 +44,8 @@ _RESERVED = frozenset({"request", "caller"})
 
 async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
     """Before every handler.  Raises: ApiError 400 for a query parameter that is unknown or given twice."""
-    given = [name for name, _ in request.query_params.multi_items()]
+    pairs = list(request.query_params.multi_items())
+    given = [name for name, _ in pairs]
     if not given or request.method == HttpMethod.OPTIONS:
         return
     known = _query_names(request.route_handler)
@@ -57,6 +58,10 @@ async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
             )
         if given.count(name) > 1:
             raise ApiError("malformed", f"query parameter given more than once: {name[:80]!r}")
+    for name, value in pairs:
+        # The framework would read it as "not given", and a caller's slip would select everything.
+        if value.lower() == "null":
+            raise ApiError("malformed", f"{name}: null is no value", remedy="Leave the parameter out.")
 
 
 @cache

@@ -64,7 +64,7 @@ PROBLEMS: dict[str, tuple[int, str, str]] = {
     "busy": (429, "Too much at once", "Wait as long as `Retry-After` says."),
     "unexpected": (500, "Something went wrong on our side", "Tell the operator the `instance`."),
     "damaged": (500, "What is stored does not hold", "The operator runs `tally audit`; nothing is guessed."),
-    "storage": (503, "The machine cannot do it now", "Send it again after `Retry-After`; nothing was kept."),
+    "storage": (503, "The machine cannot do it now", "Send it again after `Retry-After`; twice is once."),
     "view": (503, "The read view is not up to date", "Ask again after `Retry-After`; the ledger is whole."),
 }
 """Every kind of problem: status, title, and what to do.  Its type is ``TYPE_PREFIX`` and the name."""

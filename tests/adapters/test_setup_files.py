@@ -24,6 +24,15 @@ def test_the_demos_setup_is_read_whole() -> None:
     assert len(setup.contracts) == len(setup.deployments) == 5
 
 
+def test_the_documentations_first_setup_is_one() -> None:
+    text = (Path(__file__).parents[2] / "docs/setup.md").read_text()
+    setup = parse_setup(text.split("```yaml\n")[1].split("```")[0].encode(), "setup.yaml")
+    assert setup.devices
+    assert setup.connections
+    assert calibration_of(setup.calibrations[0])
+    assert setup.deployments
+
+
 def test_json_says_the_same_as_yaml() -> None:
     yaml = b"connections:\n  - {connection_id: a, provider: oura}\n"
     json = b'{"connections": [{"connection_id": "a", "provider": "oura"}]}'

@@ -52,6 +52,8 @@ DIGEST = "sha256:" + "0" * 64
         ("/v1/runs?page_token=x", 400, "malformed"),
         ("/v1/runs?verdict=good", 400, "malformed"),
         ("/v1/runs?nonsense=1", 400, "malformed"),
+        ("/v1/runs?verdict=null", 400, "malformed"),
+        ("/v1/runs?source=Null", 400, "malformed"),
         ("/v1/runs?verdict=pass&verdict=fail", 400, "malformed"),
         ("/v1/entries?start=-1", 400, "malformed"),
         ("/v1/entries?start=9223372036854775808", 400, "malformed"),
