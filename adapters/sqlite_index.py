@@ -22,7 +22,9 @@ from adapters.sqlite_postings import (
     FORGET_POSTINGS,
     POSTINGS_SCHEMA,
     TOPICS_MAX,
+    Filing,
     Postings,
+    filings_of,
     stored_postings,
     write_postings,
 )
@@ -32,10 +34,11 @@ from ledger.ports import Record
 
 SCHEMA_VERSION = 2
 # Names held in memory before they are written together; bounds both memory and what is re-read after a crash.
-BUFFERED_NAMES_MAX = 4_096
-BUFFERED_ENTRIES_MAX = 8_192
+# The more are written together, the fewer pages are written for each: names lie all over the file.
+BUFFERED_NAMES_MAX = 65_536
+BUFFERED_ENTRIES_MAX = 32_768
 # When the thread that writes is so far behind, the ledger waits for it.
-BEHIND_FACTOR = 8
+BEHIND_FACTOR = 4
 # Names looked up or written in one statement, which SQLite runs without holding the interpreter.
 NAMES_TOGETHER = 256
 TILE_WIDTH = 256
@@ -131,10 +134,19 @@ class SQLiteIndex:
         with self._lock:
             return _frontier_of(self._edges, self._size), self._last_leaf
 
+    def prepare(self, records: Sequence[Record]) -> list[Filing]:
+        """See ``LedgerIndex.prepare``."""
+        return filings_of(records)
+
     def advance(
-        self, records: Sequence[Record], leaves: Sequence[bytes], names: Sequence[Sequence[str]]
+        self,
+        records: Sequence[Record],
+        leaves: Sequence[bytes],
+        names: Sequence[Sequence[str]],
+        prepared: Sequence[Filing] | None = None,
     ) -> None:
         """See ``LedgerIndex.advance``."""
+        filings = filings_of(records) if prepared is None else prepared
         with self._lock:
             done = self._size - records[0].index if records else 0
             if done >= len(records):
@@ -152,7 +164,7 @@ class SQLiteIndex:
                 for name in entry_names:
                     self._names.setdefault(name, index)
                 index += 1
-            self._postings.take(records[done:])
+            self._postings.take(self._size, filings[done:])
             self._add_leaves(leaves[done:])
             self._last_leaf = leaves[-1].hex()
             self._waiting_entries += len(records) - done

@@ -2,8 +2,8 @@
 
 The file is an append-only table whose primary key is the ledger index, so the sequence is explicit and
 survives VACUUM; triggers refuse UPDATE and DELETE.  WAL with ``synchronous=FULL`` makes a committed append
-durable (one fsync of the WAL per atomic append), and ``BEGIN IMMEDIATE`` takes the write lock before the head
-is read, so that two processes never decide on the same head.
+durable (one fsync of the WAL per atomic append).  An append is one statement that takes the write lock before
+it looks at the head, as ``BEGIN IMMEDIATE`` does, so that two processes never build on the same head.
 
 All calls into SQLite happen on two threads per file, one that writes and one that reads; the event loop never
 waits for a disk.
@@ -52,13 +52,19 @@ SCHEMA = (
         BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: records are never deleted'); END""",
 )
 _COLUMNS = "ledger_index, event_id, event_type, entry, payload, seal"
-# Rows in one statement, largest first.  SQLite runs a statement without holding the interpreter; row by row,
-# the writer asks for the interpreter back after each, and while another thread computes, each time waits for
-# that thread's turn to end.
-_ROWS_TOGETHER = tuple(1 << power for power in range(8, -1, -1))
+# One statement stores a whole append, if the ledger is as large as the writer believes: SQLite takes the
+# write lock, looks, stores and commits without holding the interpreter.  Several statements would each have
+# to ask for the interpreter back, and while another thread computes, each would wait for that thread's turn
+# to end.  Rows are made up to a power of two with empty ones, so that few statements are prepared.
+_ROWS = tuple(1 << power for power in range(APPEND_EVENTS_MAX.bit_length()))
+_COLUMN_COUNT = 6
 _INSERT = {
-    count: f"INSERT INTO records ({_COLUMNS}) VALUES " + ",".join(["(?, ?, ?, ?, ?, ?)"] * count)
-    for count in _ROWS_TOGETHER
+    count: (
+        f"INSERT INTO records ({_COLUMNS})"
+        f" SELECT * FROM (VALUES {','.join(['(?, ?, ?, ?, ?, ?)'] * count)}) WHERE column1 IS NOT NULL"
+        " AND (SELECT coalesce(max(ledger_index) + 1, 0) FROM records) = ?"
+    )
+    for count in _ROWS
 }
 PRAGMAS = (
     "journal_mode=WAL",
@@ -206,20 +212,9 @@ class _LedgerFile:
         return await asyncio.get_running_loop().run_in_executor(pool, call)
 
     def _append(self, db: sqlite3.Connection, expected_size: int, records: Sequence[Record]) -> None:
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            size = _size(db)
-            if size != expected_size:
-                if _already_stored(db, records):
-                    db.execute("ROLLBACK")
-                    return
-                raise LedgerConflictError(self._ledger, expected_size=expected_size, actual_size=size)
-            _insert(db, records)
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
+        if _insert(db, expected_size, records) or _already_stored(db, records):
+            return
+        raise LedgerConflictError(self._ledger, expected_size=expected_size, actual_size=_size(db))
 
     def _connection(self) -> sqlite3.Connection:
         db: sqlite3.Connection | None = getattr(self._local, "db", None)
@@ -268,22 +263,22 @@ def _size(db: sqlite3.Connection) -> int:
     return 0 if last is None else int(last) + 1
 
 
-def _insert(db: sqlite3.Connection, records: Sequence[Record]) -> None:
-    done = 0
-    for count in _ROWS_TOGETHER:
-        while len(records) - done >= count:
-            values: list[int | str | bytes] = []
-            for record in records[done : done + count]:
-                values += (
-                    record.index,
-                    record.event_id,
-                    record.event_type,
-                    record.entry,
-                    record.payload,
-                    record.seal,
-                )
-            db.execute(_INSERT[count], values)
-            done += count
+def _insert(db: sqlite3.Connection, expected_size: int, records: Sequence[Record]) -> bool:
+    """Store all of ``records``, or nothing when the ledger has another size."""
+    room = 1 << (len(records) - 1).bit_length()
+    values: list[int | str | bytes | None] = []
+    for record in records:
+        values += (
+            record.index,
+            record.event_id,
+            record.event_type,
+            record.entry,
+            record.payload,
+            record.seal,
+        )
+    values += [None] * (_COLUMN_COUNT * (room - len(records)))
+    values.append(expected_size)
+    return db.execute(_INSERT[room], values).rowcount == len(records)
 
 
 def _read(db: sqlite3.Connection, start: int, limit: int) -> list[Record]:

@@ -455,12 +455,15 @@ class Ledger:
             storing = asyncio.ensure_future(self.log.append(self.name, draft.start_size, records))
             # The store begins; until it is done, there is time for what follows from the events.
             await asyncio.sleep(0)
-            draft.fold()
-            await storing
+            try:
+                draft.fold()
+                prepared = self.index.prepare(records)
+            finally:
+                await storing
             self._state = draft.state
             self._frontier, self._previous = draft.frontier, draft.previous
             self._time_ns, self._seal = draft.time_ns, records[-1].seal
-            self.index.advance(records, draft.leaves, draft.names)
+            self.index.advance(records, draft.leaves, draft.names, prepared)
             for answered, commands in draft.consequences:
                 self._settle(answered, commands)
             self._announce()

@@ -148,10 +148,18 @@ class LedgerIndex(Protocol):
     def frontier(self) -> tuple[Frontier, str]:
         """The tree up to where the index has seen, and the leaf hash (hex) of its last entry."""
 
+    def prepare(self, records: Sequence[Record]) -> Any:
+        """What can be found out about records before they are stored; changes nothing."""
+
     def advance(
-        self, records: Sequence[Record], leaves: Sequence[bytes], names: Sequence[Sequence[str]]
+        self,
+        records: Sequence[Record],
+        leaves: Sequence[bytes],
+        names: Sequence[Sequence[str]],
+        prepared: Any = None,
     ) -> None:
-        """Take in the next records with their leaf hashes and lookup names."""
+        """Take in the next records with their leaf hashes and lookup names; ``prepared`` is what ``prepare``
+        found out about them, if it was asked."""
 
     def tile_hashes(self, level: int, number: int) -> bytes | None:
         """The hashes of a Merkle tile (tlog-tiles): 8,192 bytes of a full one, fewer at the right edge,
