@@ -83,14 +83,18 @@ class Premises:
     async def views(self, tenant: str) -> TenantViews:
         """The tenant's views, caught up with everything this process has seen of the ledger."""
         desk = await self.desk(tenant)
+        views = await self._open_views(tenant)
+        await views.wait(desk.ledger.size)
+        return views
+
+    async def _open_views(self, tenant: str) -> TenantViews:
+        desk = await self.desk(tenant)
         if tenant not in self._views:
             async with self._locks[tenant]:
                 if tenant not in self._views:
                     folder = self.workplace.settings.views_folder
                     self._views[tenant] = await TenantViews.open(self.workplace.log, desk.ledger, folder)
-        views = self._views[tenant]
-        await views.wait(desk.ledger.size)
-        return views
+        return self._views[tenant]
 
     def page_secret(self, tenant: str) -> bytes:
         """What signs this tenant's page tokens."""
@@ -165,9 +169,14 @@ class Premises:
         return "ready" if is_whole else "degraded"
 
     async def _open_all(self) -> None:
-        for tenant in await self.workplace.tenants():
+        tenants = await self.workplace.tenants()
+        for tenant in tenants:
             with suppress(ApiError):
                 await self.desk(tenant)
+        # Views begin to catch up before anybody asks; whoever does waits for them.
+        for tenant in tenants:
+            with suppress(ApiError, TallystickError, OSError):
+                await self._open_views(tenant)
 
     async def _ask_witnesses(self, witnessing: StoreWitnessing) -> None:
         """Show what is new to the witnesses for ever, once nobody else on this machine does."""

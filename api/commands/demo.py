@@ -7,11 +7,12 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from textwrap import shorten
 
 from api.commands.command import CHECK_FAILED, DONE, at_workplace, print_json, progress
 from api.commands.outcomes import why
 from api.commands.table import format_table, format_verdict
-from api.demo import DemoAccount, run_demo
+from api.demo import DATA, DemoAccount, run_demo
 from api.workplace import Workplace
 from domain.events import BatchIngested
 
@@ -37,14 +38,15 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print_json(_summary(account, seconds))
         else:
-            _print(account, workplace.settings.home, desk.ledger.origin, seconds)
+            flags = f" --home {_short(workplace.settings.home)}" if arguments.home else ""
+            _print(account, workplace.settings.home, desk.ledger.origin, seconds, flags)
         is_good = not account.stuck and all(checked.replayed.is_reproduced for checked in account.checked)
         return DONE if is_good else CHECK_FAILED
 
     return at_workplace(arguments, work)
 
 
-def _print(account: DemoAccount, home: Path, origin: str, seconds: float) -> None:
+def _print(account: DemoAccount, home: Path, origin: str, seconds: float, flags: str) -> None:
     print(f"\nTallystick demo, ledger {origin}\n")
     if not account.is_new:
         print("Everything was already there: nothing new was recorded, every receipt was checked again.\n")
@@ -85,7 +87,7 @@ def _print(account: DemoAccount, home: Path, origin: str, seconds: float) -> Non
     if withheld:
         print("\n   Withheld, because:")
         for checked in withheld:
-            print(f"   {checked.receipt_id}  {why(checked.predicate)[:150]}")
+            print(f"   {checked.receipt_id}  {shorten(why(checked.predicate), 150, placeholder=' …')}")
     for stuck in account.stuck:
         print(f"\n   stuck: {stuck.error}")
     print(f"\n{account.size} entries, {len(account.checked)} receipts, {seconds:.1f} s.\n")
@@ -100,7 +102,7 @@ def _print(account: DemoAccount, home: Path, origin: str, seconds: float) -> Non
     ]
     print(format_table(("what", "where"), [(what, _short(path)) for what, path in places]))
     print("\n5. What to try next")
-    tally = _command()
+    tally = _command() + flags
     for line in (
         f"tally verify {_short(first.bundle_path)} --key {_short(account.key_path)}",
         f"tally replay {first.receipt_id}",
@@ -109,7 +111,7 @@ def _print(account: DemoAccount, home: Path, origin: str, seconds: float) -> Non
         "tally audit",
         "tally runs",
         "tally batches --quarantined",
-        "tally apply api/demo_data/setup-oura-1.1.yaml && tally reprocess oura.sleep",
+        f"tally apply {_short(DATA / 'setup-oura-1.1.yaml')} && tally reprocess oura.sleep",
         "tally serve",
     ):
         print(f"   {line.replace('tally ', f'{tally} ')}")
