@@ -93,7 +93,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Kill and fail at every write, fsync and rename, one run each; takes long, the gate does a few of them."""
+    """Kill and fail at every write, fsync and rename, one run each; takes long, the gate does a few."""
     env = {"TALLY_FAULTS": "all"}
     session.run(sys.executable, "-m", "pytest", "tests/faults", *session.posargs, env=env)
 

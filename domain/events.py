@@ -432,8 +432,8 @@ class SubjectErased(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class LedgerRestored(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Somebody accepted that this ledger goes on from another state than the newest one that was seen, such as
-    an older one put back from a backup.
+    """Somebody accepted that this ledger goes on from another state than the newest one that was seen, such
+    as an older one put back from a backup.
 
     ``seen`` is the newest checkpoint that the installation had seen, ``found`` the one that the store ended
     with; both are signed notes.  What ``seen`` covers and ``found`` does not is lost, and two checkpoints of

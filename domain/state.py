@@ -87,7 +87,7 @@ class State(Struct, frozen=True, kw_only=True):
     recalled_firmware: frozenset[str] = frozenset()
     """``<device>/<firmware>`` of firmware that is not believed any more."""
     forgone: frozenset[str] = frozenset()
-    """Checkpoints (signed notes) that were seen before an older state was put back, and given up knowingly."""
+    """Checkpoints (signed notes) that were seen before an older state was put back, and given up."""
 
 
 CHANGING: frozenset[type] = frozenset(

@@ -280,8 +280,8 @@ class CheckpointMemory(Protocol):
         """Remember a newer checkpoint; durable when it returns.  One that is not larger changes nothing."""
 
     def give_up(self, forgone: bytes, note: bytes) -> None:
-        """Remember ``note`` instead of ``forgone``, although it may be smaller; nothing happens when something
-        else is remembered."""
+        """Remember ``note`` instead of ``forgone``, although it may be smaller; nothing happens when
+        something else is remembered."""
 
 
 class ExecutorTask(Struct, frozen=True, kw_only=True):

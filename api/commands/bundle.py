@@ -83,6 +83,7 @@ def _show(verified: VerifiedAuditBundle, arguments: argparse.Namespace) -> int:
     print(format_table(("entry", "receipt", "procedure", "verdict"), rows))
     print(
         f"\n✓ {len(rows)} receipt(s) verify with {verified.entry_count} entries and "
-        f"{len(verified.objects)} objects,\n  under a checkpoint of {verified.checkpoint.size} entries of {verified.checkpoint.origin}."
+        f"{len(verified.objects)} objects,\n  under a checkpoint of {verified.checkpoint.size} entries "
+        f"of {verified.checkpoint.origin}."
     )
     return DONE

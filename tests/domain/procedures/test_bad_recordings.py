@@ -155,7 +155,7 @@ def test_a_run_is_whole_or_refused(
 
 
 def test_the_largest_run_stays_within_one_append_of_the_ledger() -> None:
-    """Half a day of minutes, nothing measurable: the metrics take the most room when every one has a reason."""
+    """Half a day of minutes, nothing measurable: metrics take the most room when every one has a reason."""
     rate_hz = 1.0
     dead = [channel(np.full(43_200, np.nan), name=name, rate_hz=rate_hz) for name in "xy"]
     for procedure in (SPECTRA, COHERENCE, DELAY_TRACK):
