@@ -77,7 +77,8 @@ class MixedHistory:
 
     def __init__(self, seed: int = 1) -> None:
         self._random = random.Random(seed)
-        self._serial = 0
+        # Far from the numbers of small events, which are facts of their own.
+        self._serial = 1_000_000_000
         self._contract = _contract()
         self._decided = {count: self._gates(count) for count in (1, 60)}
         self._registered: dict[str, int] = {}
