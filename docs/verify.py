@@ -62,6 +62,7 @@ def decimal(text, what):
 
 
 def unbase64(text, what):
+    parse(isinstance(text, str), f"{what} is no text")
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
