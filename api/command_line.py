@@ -42,6 +42,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("erase", "erase a person: destroy the key of everything that came from a connection"),
     Command("backup", "copy a ledger and everything it rests on, and prove the copy"),
     Command("restore", "compare a store with what was seen, or go on from an older state", is_check=True),
+    Command(
+        "timestamp", "have a checkpoint stamped by a timestamp authority, or check stamps", is_check=True
+    ),
     Command("migrate", "move ledgers to another store, byte for byte, and prove it", is_check=True),
     Command("node", "a development node that speaks EventStoreDB's protocol; it is not EventStoreDB"),
     Command("witness", "cosign other people's logs, and compare what they have shown"),

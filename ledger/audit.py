@@ -15,8 +15,10 @@
    changed and what is shredded (encrypted for a person who was erased) are told apart; the last is as it
    should be, whether its ciphertext is still there or not.
 9. Every erasure: nothing of the person was taken in or made after it, and the key is destroyed.
+10. Every token of a timestamp authority is recorded for a seal of this ledger.  Whether the authority is to
+    be believed is asked with ``tally timestamp``, because that takes certificates.
 
-Steps 2 to 5 stop at the first finding, because what follows a broken link proves nothing; steps 6 to 9
+Steps 2 to 5 stop at the first finding, because what follows a broken link proves nothing; steps 6 to 10
 collect.
 
 What was signed with a key that was later declared compromised, at an index from which it is not believed, is
@@ -32,10 +34,11 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from domain.digests import Digest
+from domain.digests import Digest, digest_of
 from domain.errors import TallystickError
 from domain.events import (
     BatchIngested,
+    CheckpointTimestamped,
     DatasetDerived,
     ReceiptIssued,
     ReceiptsRecalled,
@@ -139,6 +142,7 @@ _LOOKED_AT = _COMMITMENTS | {
     DatasetDerived.TYPE,
     RunGatesDecided.TYPE,
     SubjectErased.TYPE,
+    CheckpointTimestamped.TYPE,
 }
 
 
@@ -187,6 +191,11 @@ class _ReceiptAudit:
                         await self._check_object(vault, index, source_id, artifact.digest)
                 case SubjectErased() as event:
                     self._erased[event.connection_id] = recorded
+                case CheckpointTimestamped() as event:
+                    is_before = 0 < event.size <= index
+                    seal = (await record_at(log, ledger, event.size - 1)).seal if is_before else b""
+                    if digest_of(seal) != event.digest:
+                        self._find(index, "timestamp", "is over another checkpoint than the one it names")
                 case _:
                     pass
         for index, source_id, detail in self._missing:
