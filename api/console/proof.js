@@ -125,6 +125,13 @@ export function parseEntry(data) {
   return { origin, index: decimal(index), eventType, recordedAt, actor, subject, causation, payloadSize: decimal(payloadSize), payloadSha256, previous };
 }
 
+// Objects, lists, strings and whole numbers as canonical JSON spells them: members in order, no white space.
+export function canonical(value) {
+  if (Array.isArray(value)) return `[${value.map(canonical).join(",")}]`;
+  if (value && typeof value === "object") return `{${Object.keys(value).sort().map((name) => `${JSON.stringify(name)}:${canonical(value[name])}`).join(",")}}`;
+  return JSON.stringify(value);
+}
+
 // A count that JavaScript holds exactly.
 function decimal(text) {
   const value = Number(text);

@@ -1,6 +1,7 @@
 // Verifying a receipt bundle: the ten steps of docs/format.md, computed in the browser.
 
-import { areEqual, bytesOf, canVerify, hexOf, joined, leafHash, ofBase64, parseCheckpoint, parseEntry, parseNote, parseProof, parseVerifierKey, rootOf, sha256, textOf, verifyEd25519 } from "./proof.js";
+import { Undecided, followKeys } from "./keys.js";
+import { areEqual, bytesOf, canVerify, canonical, hexOf, joined, leafHash, ofBase64, parseCheckpoint, parseEntry, parseNote, parseProof, parseVerifierKey, rootOf, sha256, textOf, verifyEd25519 } from "./proof.js";
 
 const PAYLOAD_TYPE = "application/vnd.in-toto+json";
 const RECEIPT_TYPE = "urn:tallystick:receipt:v1";
@@ -16,8 +17,6 @@ export const STEPS = {
   8: "Everything it rests on came before",
   9: "The verdict follows from the gates",
 };
-
-class Undecided extends Error {}
 
 // Verifies `data` (bytes of a bundle) with the ledger's public key; tells each step as it is done, and returns
 // `pass`, `fail`, or `abstain` where this browser cannot decide.
@@ -43,10 +42,14 @@ export async function verifyBundle(data, keyText, tell) {
     const note = parseNote(proof.checkpoint);
     const checkpoint = parseCheckpoint(note.text);
     must(checkpoint.origin === entry.origin, `the checkpoint is of ${checkpoint.origin}`);
-    const ours = note.signatures.find((one) => one.name === key.name && one.id === key.id);
-    if (bundle.hasKeys || checkpoint.extensions.some((line) => line.startsWith("keys "))) throw new Undecided("The ledger's keys have changed since its beginning; following them is left to `tally verify`.");
-    must(ours, "the key has not signed it");
-    must(await verifyEd25519(key.publicKey, ours.signature, bytesOf(note.text)), "the signature is not the key's");
+    const history = bundle.keys ? await followKeys(bundle.keys, checkpoint) : null;
+    must(history || !checkpoint.extensions.some((line) => line.startsWith("keys ")), "the ledger's keys have changed, and the file does not say how");
+    must(!history || history.spans.some((span) => span.vkey === keyText), "the key is none of this ledger's");
+    const known = history ? history.spans.map((span) => span.key) : [key];
+    const signers = await signersOf(note, known);
+    const ruling = history ? history.ruling(checkpoint.size - 1)?.key : key;
+    must(ruling && signers.some((one) => one.id === ruling.id), "the key that rules has not signed it");
+    if (history) must(checkpoint.extensions.join() === (history.count > 1 ? `keys ${history.head}` : ""), "it covers other key events than these");
     passed(`over ${checkpoint.size} entries${bundle.hasMeta ? "; its place in a log of logs was not looked at" : ""}`);
 
     must(proof.index === entry.index, `the proof is of entry ${proof.index}`);
@@ -56,10 +59,16 @@ export async function verifyBundle(data, keyText, tell) {
 
     const envelope = parseEnvelope(bundle.envelope);
     const signed = joined(bytesOf(`DSSEv1 ${PAYLOAD_TYPE.length} ${PAYLOAD_TYPE} ${envelope.payload.length} `), envelope.payload);
-    const own = envelope.signatures.filter((one) => one.keyid === `${key.name}+${key.id}`);
-    must(own.length > 0, "the key has not signed it");
-    for (const one of own) must(await verifyEd25519(key.publicKey, ofBase64(one.sig), signed), "the signature is not the key's");
-    passed("Ed25519");
+    const author = history ? history.ruling(entry.index)?.key : key;
+    const by = [];
+    for (const one of envelope.signatures) {
+      const own = known.find((candidate) => one.keyid === `${candidate.name}+${candidate.id}`);
+      if (!own) continue;
+      must(await verifyEd25519(own.publicKey, ofBase64(one.sig), signed), "a signature is not the key's");
+      by.push(own.id);
+    }
+    must(author && by.includes(author.id), "the key that ruled when it was recorded has not signed it");
+    passed(history && author.id !== key.id ? `Ed25519, by the key ${author.id} that ruled then` : "Ed25519");
 
     const statement = JSON.parse(textOf(envelope.payload));
     const receiptId = `r${hexOf(await sha256(envelope.payload)).slice(0, 24)}`;
@@ -91,20 +100,26 @@ function parseBundle(data) {
   const hasMeta = "meta" in wire;
   must(wire.format === (hasKeys || hasMeta ? "tallystick/bundle/v2" : "tallystick/bundle/v1"), `unknown format ${wire.format}`);
   must(canonical(wire) === text.replace(/\n$/, ""), "it is not in its one spelling");
-  return { entry: ofBase64(wire.entry), envelope: ofBase64(wire.envelope), proof: ofBase64(wire.proof), hasKeys, hasMeta };
+  return { entry: ofBase64(wire.entry), envelope: ofBase64(wire.envelope), proof: ofBase64(wire.proof), keys: wire.keys, hasMeta };
+}
+
+// The known keys that have signed a note; a line in the name of one that does not verify refuses the note.
+async function signersOf(note, known) {
+  const found = [];
+  for (const one of known) {
+    const line = note.signatures.find((signature) => signature.name === one.name && signature.id === one.id);
+    if (!line) continue;
+    must(await verifyEd25519(one.publicKey, line.signature, bytesOf(note.text)), "a signature is not the key's");
+    found.push(one);
+  }
+  must(found.length > 0, "the key has not signed it");
+  return found;
 }
 
 function parseEnvelope(data) {
   const wire = JSON.parse(textOf(data));
   must(wire.payloadType === PAYLOAD_TYPE, `its payload is ${wire.payloadType}`);
   return { payload: ofBase64(wire.payload), signatures: wire.signatures };
-}
-
-// Objects, lists and strings of ASCII as canonical JSON spells them: members in order, no white space.
-function canonical(value) {
-  if (Array.isArray(value)) return `[${value.map(canonical).join(",")}]`;
-  if (value && typeof value === "object") return `{${Object.keys(value).sort().map((name) => `${JSON.stringify(name)}:${canonical(value[name])}`).join(",")}}`;
-  return JSON.stringify(value);
 }
 
 function indices(predicate) {

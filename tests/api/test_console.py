@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
 import shutil
 from collections.abc import AsyncIterator, Iterator
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from api.command_line import main
 from tests.api.browser import CHROMIUM, Page, open_page
 from tests.api.served import Server, serving
 
@@ -149,6 +152,51 @@ async def test_no_changed_byte_of_a_bundle_verifies(server: Server, page: Page) 
     )
     assert found[0] == "pass"
     assert set(found[1:]) == {"fail"}
+
+
+async def test_a_change_of_keys_is_followed_in_the_browser(
+    told: Path, tmp_path: Path, page: Page, capfd: pytest.CaptureFixture[str]
+) -> None:
+    home = Path(shutil.copytree(told, tmp_path / "rotated"))
+
+    def tally(*words: str) -> str:
+        capfd.readouterr()
+        assert main([*words, "--home", str(home)]) == 0
+        return capfd.readouterr().out.strip()
+
+    def ask() -> tuple[list[str], bytes]:
+        receipt = json.loads(tally("receipts", "--json"))[0]["receipt_id"]
+        tally("receipts", receipt, "--bundle", str(tmp_path / "b"))
+        return [key["verifier_key"] for key in json.loads(tally("key", "history", "--json"))["keys"]], (
+            tmp_path / "b"
+        ).read_bytes()
+
+    def change() -> list[tuple[list[str], bytes]]:
+        size = json.loads(tally("key", "history", "--json"))["size"]
+        tally("key", "rotate", "--reason", "once a year")
+        seen = [ask()]
+        first = seen[0][0][0].split("+")[1]
+        tally("key", "revoke", first, "--reason", "everybody has the new one")
+        tally("key", "compromised", first, "--from-index", str(size), "--reason", "it was lost")
+        return [*seen, ask()]
+
+    for keys, bundle in await asyncio.to_thread(change):
+        assert b'"keys":' in bundle
+        for key, changed, expected in (
+            (keys[0], bundle, "pass"),
+            (keys[1], bundle, "pass"),
+            (keys[1], bundle.replace(b'"payload":"', b'"payload":"A', 1), "fail"),
+            (keys[1][:-2] + "A=", bundle, "fail"),
+        ):
+            found = await page.value(
+                f"""(async () => {{
+                    const {{ verifyBundle }} = await import("/console/verify.js");
+                    const text = {json.dumps(base64.b64encode(changed).decode())};
+                    const data = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+                    return verifyBundle(data, {json.dumps(key)}, () => {{}});
+                }})()"""
+            )
+            assert found == expected
 
 
 async def test_a_report_is_shown_in_a_frame_that_can_do_nothing(server: Server, page: Page) -> None:
