@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from eventsourcing.application import Application
@@ -27,6 +29,22 @@ class Source(Aggregate):
         received_at_ns: int,
     ) -> None:
         """A batch was ingested."""
+
+
+class Notebook(Aggregate):
+    """Takes any body, as plain JSON values."""
+
+    @event("Noted")
+    def note(self, body: dict[str, Any]) -> None:
+        """Something was noted."""
+
+
+def stock_notebook(bodies: Sequence[dict[str, Any]]) -> Notebook:
+    """A new notebook with one event for its creation and one for each body."""
+    notebook = Notebook()
+    for body in bodies:
+        notebook.note(body=body)
+    return notebook
 
 
 def stock_application(path: Path) -> Application[UUID]:
