@@ -54,9 +54,10 @@ from ledger.audit_commitments import check_commitments
 from ledger.dsse import Envelope, parse_envelope, verify_envelope
 from ledger.errors import CorruptObjectError, UnknownObjectError, UnknownSubjectKeyError
 from ledger.notes import VerifierKey
+from ledger.pages import RecordPages
 from ledger.ports import EventLog, KeyStore, Vault
 from ledger.receipt import build_statement, parse_receipt, receipt_id_of
-from ledger.recorded import event_of, record_at, recorded_of
+from ledger.recorded import event_of, recorded_of
 from ledger.run_facts import ReadAt, gather_facts
 from ledger.sealing_keys import InvalidSignerError, all_keys, check_ruled
 from ledger.statement import PAYLOAD_TYPE
@@ -164,8 +165,10 @@ class _ReceiptAudit:
         self._missing: list[tuple[int, str, str]] = []
 
     async def run(self, log: EventLog, ledger: str, vault: Vault | None) -> None:
+        pages = RecordPages(log, ledger)
+
         async def at(index: int) -> Recorded:
-            return recorded_of(await record_at(log, ledger, index))
+            return recorded_of(await pages.at(index))
 
         for index in self._chain.noted:
             try:
@@ -193,7 +196,7 @@ class _ReceiptAudit:
                     self._erased[event.connection_id] = recorded
                 case CheckpointTimestamped() as event:
                     is_before = 0 < event.size <= index
-                    seal = (await record_at(log, ledger, event.size - 1)).seal if is_before else b""
+                    seal = (await pages.at(event.size - 1)).seal if is_before else b""
                     if digest_of(seal) != event.digest:
                         self._find(index, "timestamp", "is over another checkpoint than the one it names")
                 case _:
