@@ -108,8 +108,8 @@ def _list_of(array: NDArray[Any]) -> pa.Array:
 
 
 def _values(lists: pa.Array) -> NDArray[Any]:
-    if len(lists) != 1 or lists.null_count:
-        raise ValueError("a column has one row that is not null")
+    if not pa.types.is_large_list(lists.type) or len(lists) != 1 or lists.null_count:
+        raise ValueError("a column has one row, a list that is not null")
     # `flatten` heeds the offsets, which `values` does not.
     values: NDArray[Any] = lists.flatten().to_numpy(zero_copy_only=True)
     return values

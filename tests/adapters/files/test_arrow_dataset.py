@@ -86,7 +86,31 @@ def _table(metadata: dict[str, str], columns: dict[str, pa.Array]) -> bytes:
 
 
 GOOD = dataset_file(Dataset(channels=(channel(),)))
+
+
+def _with_samples(samples: pa.Array) -> bytes:
+    """A channel whose samples are this, and nothing else is wrong."""
+    parts = {
+        "samples": samples,
+        "mark_sample_index": pa.array([[0]], pa.large_list(pa.int64())),
+        "mark_time_ns": pa.array([[0]], pa.large_list(pa.int64())),
+        "timing_quality_percent": pa.array([[1.0]], pa.large_list(pa.float64())),
+    }
+    column = pa.StructArray.from_arrays(list(parts.values()), names=list(parts))
+    field = pa.field("velocity", column.type, metadata={"unit": "m/s", "sample_rate_hz": "1.0"})
+    schema = pa.schema([field], metadata={"tallystick": "dataset/1"})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, schema) as writer:
+        writer.write_batch(pa.record_batch([column], schema=schema))
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
 EVIL = {
+    "samples_that_are_text": _with_samples(pa.array(["1"])),
+    "samples_that_are_texts": _with_samples(pa.array([["1"]], pa.large_list(pa.string()))),
+    "samples_that_are_lists": _with_samples(pa.array([[[1]]], pa.large_list(pa.large_list(pa.int32())))),
+    "samples_that_are_bits": _with_samples(pa.array([[True]], pa.large_list(pa.bool_()))),
     "nothing": b"",
     "text": b"time,velocity\n1,2\n",
     "magic_only": b"ARROW1\0\0",
