@@ -122,7 +122,10 @@ class ApiKeyFile:
             return keys[key_id]
 
     def authenticate(self, text: str, now_ns: int) -> ApiKey:
-        """The key that ``text`` is.  Raises: RefusedKeyError when it is none in force, DamagedKeyFileError."""
+        """The key that ``text`` is.
+
+        Raises: RefusedKeyError when it is none in force, DamagedKeyFileError.
+        """
         prefix, _, rest = text.partition("_")
         key_id, _, tail = rest.partition("_")
         body, checksum = text[:-_CHECKSUM_LENGTH], text[-_CHECKSUM_LENGTH:]
