@@ -264,6 +264,9 @@ _EXAMPLES: dict[tuple[str, str], Any] = {
         "failures": ["revision-order"],
         "failure": "",
         "supersedes": "",
+        "status": "withheld",
+        "superseded_by": None,
+        "recall_id": None,
     },
     ("get_ledger", "200"): {
         "tenant": "demo",

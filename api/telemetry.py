@@ -1,7 +1,8 @@
 """Telemetry for a chart: a metric over time, in no more parts than asked for, without what is withheld.
 
-The same rule as in a run's report: of a withheld run only the metrics that its gates looked at are shown,
-because another may be the very result that must not be presented.  An auditor may see all.
+The same rule as in a run's report: of a run that is withheld, or whose receipt was recalled, only the metrics
+that its gates looked at are shown, because another may be the very result that must not be presented.  An
+auditor may see all.
 """
 
 from __future__ import annotations
@@ -114,7 +115,8 @@ WITH chosen AS (
     AND procedure = coalesce($procedure, procedure)),
 judged AS (
     SELECT run_decided.entry_index, chosen.run_index, chosen.run_id, batch_index, windows, start_ns, end_ns,
-           $is_auditor OR is_presentable
+           $is_auditor OR (is_presentable AND run_decided.entry_index NOT IN (
+               SELECT decision_index FROM receipt_issued SEMI JOIN recalls USING (receipt_id)))
            OR list_contains(json_extract_string(gates, '$[*].metric'), $metric) AS is_shown
     FROM run_decided JOIN chosen USING (run_index)),
 tracks AS (

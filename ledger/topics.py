@@ -41,6 +41,7 @@ from domain.events import (
     ReceiptReplayed,
     ReceiptsRecalled,
     Recorded,
+    SubjectErased,
 )
 from ledger.entry import check_field
 from ledger.merkle import inclusion_path, leaf_hash, perfect_root, root_of
@@ -66,6 +67,7 @@ FILED_TYPES = frozenset(
         ReceiptIssued,
         ReceiptReplayed,
         ReceiptsRecalled,
+        SubjectErased,
     )
 )
 
@@ -99,6 +101,11 @@ def status_topic(receipt_id: str) -> str:
     return f"status/{receipt_id}"
 
 
+def erasures_topic(connection_id: str) -> str:
+    """That the person behind a connection was erased; or, where it is empty, that nobody has said so."""
+    return f"erasures/{connection_id}"
+
+
 def topics_of(recorded: Recorded) -> tuple[str, ...]:
     """The topics an entry is filed under, each once.  Raises: MalformedError for a receipt that is none."""
     match recorded.event:
@@ -123,6 +130,8 @@ def topics_of(recorded: Recorded) -> tuple[str, ...]:
             return (f"replays/{event.receipt_id}",)
         case ReceiptsRecalled() as event:
             return tuple(status_topic(receipt.receipt_id) for receipt in event.receipts)
+        case SubjectErased() as event:
+            return (erasures_topic(event.connection_id),)
         case _:
             return ()
 

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "topic",
         nargs="?",
         help="receipts/SOURCE, calibrations/DEVICE, configurations/DEVICE, batches/SOURCE, "
-        "quarantines/SOURCE, status/RECEIPT, replays/RECEIPT or recalls",
+        "quarantines/SOURCE, erasures/CONNECTION, status/RECEIPT, replays/RECEIPT or recalls",
     )
     parser.add_argument("--output", metavar="FILE", help="write the proof")
     parser.add_argument(

@@ -66,12 +66,20 @@ export async function receipt({ api, who, say }, receiptId) {
     h("h1", {}, `Receipt for ${predicate.procedure.name} ${predicate.procedure.version}`),
     h("p", { class: "lede" }, `On ${predicate.source.source_id}, recorded `, time(found.recorded_at_ns), " as ", link(`#/ledger/${found.index}`, `entry ${found.index}`), "."),
     h("div", { class: `verdict ${tone(found.verdict)}${held ? " held" : ""}` }, sign(found.verdict, 46), h("div", {}, h("div", { class: "word" }, held ? "Withheld" : found.verdict), h("p", {}, reasons(predicate)))),
+    worth(found),
     verification(api, receiptId, state, say),
     h("section", {}, h("h2", {}, "What it rests on"), facts(restsOn(predicate))),
     h("section", {}, h("h2", {}, "What was made"), held ? h("p", { class: "soft" }, "Kept as evidence, and not presented as true.") : null, artifacts(api, who, receiptId, subject, held)),
     h("section", {}, h("div", { class: "head" }, h("h2", {}, "Report"), h("button", { type: "button", class: "act quiet", on: { click: () => showReport(api, receiptId, reportPlace) } }, "Show the report")), reportPlace),
     who.may("audit") ? replaySection(api, receiptId, say) : null,
   ];
+}
+
+// What came after the receipt was signed, and changes what it is worth.
+function worth(found) {
+  if (found.status === "recalled") return h("div", { class: "problem", role: "note" }, h("strong", {}, "This receipt was recalled."), h("p", {}, `What it rests on was withdrawn (${found.recall_id}); it is not presented as true any more.`));
+  if (found.superseded_by) return h("p", { class: "empty" }, "A newer receipt has taken its place: ", link(`#/receipts/${found.superseded_by}`, id(found.superseded_by)), ".");
+  return null;
 }
 
 function reasons(predicate) {

@@ -43,7 +43,7 @@ async def get_linked_report(request: Request[Any, Any, Any], token: FromPath[str
     """A report by a link that was made for it (``/v1/receipts/…/report-link``)."""
     premises: Premises = request.app.state.premises
     tenant, receipt_id = premises.report_links.open(token)
-    return report_response(await report_of(await premises.desk(tenant), receipt_id))
+    return report_response(await report_of(premises, tenant, receipt_id))
 
 
 def asset_response(request: Request[Any, Any, Any], asset: Asset) -> Response[bytes]:

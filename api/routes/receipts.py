@@ -14,10 +14,12 @@ from api.authentication import AUDIT, READ
 from api.intake import IdempotencyKey, answer_once
 from api.openapi import documented
 from api.parameters import ArtifactName, AtTime, OfProcedure, OfSource, ReceiptId
+from api.premises import Premises
 from api.problems import ApiError
 from api.report_links import ReportLink
 from api.routes.paging import Page, PageSize, PageToken, size_of, start_of, token_of
 from api.tenancy import ApiRequest, Caller
+from api.views import TenantViews
 from domain.errors import UnknownError
 from domain.events import ReceiptIssued
 from domain.outcomes import Outcome
@@ -34,24 +36,31 @@ from projections.reading.receipts import ReceiptSummary
 
 REPORT_HTML = "report.html"
 REPORT_PREFIX = "report."
+RECALLED = "recalled"
 ENVELOPE_MEDIA_TYPE = "application/vnd.dsse.envelope.v1+json"
 # A report brings its own style and pictures, and can do nothing else.
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
 
 
 class ReceiptView(Struct, frozen=True, kw_only=True):
-    """A receipt read for programs; ``statement`` is the in-toto Statement that was signed."""
+    """A receipt read for programs; ``statement`` is the in-toto Statement that was signed.
+
+    ``status`` is what it is worth now: ``valid``, ``withheld``, ``superseded`` or ``recalled``.
+    """
 
     receipt_id: str
     index: int
     recorded_at_ns: int
     verdict: Outcome
     is_presentable: bool
+    status: str
+    superseded_by: str | None
+    recall_id: str | None
     statement: Annotated[msgspec.Raw, msgspec.Meta(description="An in-toto Statement v1 (docs/format.md)")]
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """What a run may be presented as, and why."""
+    """What a run may be presented as, and why; ``status`` is what its receipt is worth now."""
 
     receipt_id: str
     run_id: str
@@ -61,6 +70,9 @@ class Verdict(Struct, frozen=True, kw_only=True):
     failures: tuple[str, ...]
     failure: str
     supersedes: str
+    status: str
+    superseded_by: str | None
+    recall_id: str | None
 
 
 class ReplayView(Struct, frozen=True, kw_only=True):
@@ -106,17 +118,21 @@ async def list_receipts(
     opt=READ,
     summary="One receipt",
     tags=["receipts"],
-    responses=documented("unknown"),
+    responses=documented("unknown", "view"),
 )
 async def get_receipt(caller: Caller, receipt_id: ReceiptId) -> ReceiptView:
     """The signed statement, read out of its envelope."""
     index, recorded_at_ns, envelope, predicate = await _receipt(caller.desk, receipt_id)
+    now = await caller.query(reading.get_receipt, receipt_id)
     return ReceiptView(
         receipt_id=receipt_id,
         index=index,
         recorded_at_ns=recorded_at_ns,
         verdict=predicate.verdict,
         is_presentable=predicate.is_presentable,
+        status=now.status,
+        superseded_by=now.superseded_by,
+        recall_id=now.recall_id,
         statement=msgspec.Raw(parse_envelope(envelope).payload),
     )
 
@@ -126,11 +142,12 @@ async def get_receipt(caller: Caller, receipt_id: ReceiptId) -> ReceiptView:
     opt=READ,
     summary="What it may be presented as",
     tags=["receipts"],
-    responses=documented("unknown"),
+    responses=documented("unknown", "view"),
 )
 async def get_verdict(caller: Caller, receipt_id: ReceiptId) -> Verdict:
     """The verdict with the gates that failed or abstained."""
     _, _, _, predicate = await _receipt(caller.desk, receipt_id)
+    now = await caller.query(reading.get_receipt, receipt_id)
     return Verdict(
         receipt_id=receipt_id,
         run_id=predicate.run.run_id,
@@ -140,6 +157,9 @@ async def get_verdict(caller: Caller, receipt_id: ReceiptId) -> Verdict:
         failures=predicate.failures,
         failure=predicate.failure,
         supersedes=predicate.supersedes,
+        status=now.status,
+        superseded_by=now.superseded_by,
+        recall_id=now.recall_id,
     )
 
 
@@ -178,11 +198,12 @@ async def get_envelope(caller: Caller, receipt_id: ReceiptId) -> Response[bytes]
     summary="The report for people",
     tags=["receipts"],
     media_type="text/html",
-    responses=documented("unknown", "shredded"),
+    responses=documented("unknown", "withheld", "shredded", "view"),
 )
 async def get_report(caller: Caller, receipt_id: ReceiptId) -> Response[bytes]:
     """The self-contained HTML report; a withheld run's report says so, and shows no results."""
-    data = await _artifact(caller.desk, receipt_id, REPORT_HTML, is_auditor=caller.is_auditor)
+    views = await caller.premises.views(caller.key.tenant)
+    data = await _artifact(caller.desk, views, receipt_id, REPORT_HTML, is_auditor=caller.is_auditor)
     return report_response(data)
 
 
@@ -205,11 +226,12 @@ async def get_report_link(caller: Caller, receipt_id: ReceiptId) -> ReportLink:
     summary="One artifact",
     tags=["receipts"],
     media_type="application/octet-stream",
-    responses=documented("unknown", "withheld", "shredded"),
+    responses=documented("unknown", "withheld", "shredded", "view"),
 )
 async def get_artifact(caller: Caller, receipt_id: ReceiptId, name: ArtifactName) -> Response[bytes]:
     """An artifact's bytes, decrypted where they are a person's; what is withheld is for auditors only."""
-    data = await _artifact(caller.desk, receipt_id, name, is_auditor=caller.is_auditor)
+    views = await caller.premises.views(caller.key.tenant)
+    data = await _artifact(caller.desk, views, receipt_id, name, is_auditor=caller.is_auditor)
     return Response(data, media_type="application/octet-stream", headers=_as_file(name))
 
 
@@ -242,9 +264,13 @@ async def post_replay(
     return await answer_once(request, caller, idempotency_key, b"", work)
 
 
-async def report_of(desk: Desk, receipt_id: str) -> bytes:
-    """A receipt's report, which withholds by itself what must be.  Raises: UnknownError."""
-    return await _artifact(desk, receipt_id, REPORT_HTML, is_auditor=False)
+async def report_of(premises: Premises, tenant: str, receipt_id: str) -> bytes:
+    """A receipt's report, which withholds by itself what must be.
+
+    Raises: UnknownError, ApiError when the receipt was recalled.
+    """
+    desk, views = await premises.desk(tenant), await premises.views(tenant)
+    return await _artifact(desk, views, receipt_id, REPORT_HTML, is_auditor=False)
 
 
 def report_response(data: bytes) -> Response[bytes]:
@@ -263,8 +289,15 @@ async def _receipt(desk: Desk, receipt_id: str) -> tuple[int, int, bytes, Predic
     return index, recorded.recorded_at_ns, envelope, parse_receipt(envelope)[1]
 
 
-async def _artifact(desk: Desk, receipt_id: str, name: str, *, is_auditor: bool) -> bytes:
+async def _artifact(desk: Desk, views: TenantViews, receipt_id: str, name: str, *, is_auditor: bool) -> bytes:
     _, _, _, predicate = await _receipt(desk, receipt_id)
+    now = await views.query(reading.get_receipt, receipt_id)
+    if now.status == RECALLED and not is_auditor:
+        raise ApiError(
+            "withheld",
+            f"the receipt was recalled ({now.recall_id}); what it stood for is not presented as truth",
+            remedy="Use what supersedes it; a key with the scope audit may fetch the bytes.",
+        )
     if not (predicate.is_presentable or is_auditor or name.startswith(REPORT_PREFIX)):
         raise ApiError(
             "withheld",

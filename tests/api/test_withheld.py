@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.api.story import Api, assert_problem
+from api.command_line import main
+from tests.api.story import Api, assert_problem, open_api
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +111,32 @@ def test_raw_bytes_are_for_auditors_only(api: Api) -> None:
     path = f"/v1/batches/{batch['batch_id']}/content"
     assert_problem(api.get(path), 403, "scope")
     assert b"sleep" in api.get(path, api.audit).content
+
+
+def test_what_was_recalled_is_not_presented_any_more(told: Path, tmp_path: Path) -> None:
+    home = Path(shutil.copytree(told, tmp_path / "home"))
+    words = ("recall", "procedure", "delay-track/1.0.0", "--reason", "it was wrong", "--home", str(home))
+    assert main([*words, "--json"]) == 0
+    with open_api(home, tmp_path / "served") as api:
+        row = api.items("/v1/receipts?procedure=delay-track&is_presentable=true")[0]
+        path = f"/v1/receipts/{row['receipt_id']}"
+        assert row["status"] == "recalled"
+        for told_of in (api.get(path).json(), api.get(f"{path}/verdict").json()):
+            assert (told_of["status"], told_of["recall_id"]) == ("recalled", row["recall_id"])
+        for name in ("report", "artifacts/delay-track.columns", "artifacts/report.html"):
+            assert "recalled" in assert_problem(api.get(f"{path}/{name}"), 403, "withheld")["detail"]
+            assert api.get(f"{path}/{name}", api.audit).status_code == 200
+        link = api.get(f"{path}/report-link").json()["path"]
+        assert_problem(api.get(link, ""), 403, "withheld")
+        assert api.get(f"{path}/bundle").status_code == 200
+        metric = next(
+            m["metric"]
+            for m in api.get("/v1/sources/colocated-seismometers/metrics").json()
+            if m["metric"].startswith("delay.")
+            and m["metric"]
+            not in {gate["metric"] for gate in api.get(f"/v1/runs/{row['run_id']}").json()["gates"]}
+        )
+        shown = api.get(f"/v1/telemetry?metric={metric}&run_id={row['run_id']}").json()
+        assert all(part["average"] is None for part in shown["parts"])
+        full = api.get(f"/v1/telemetry?metric={metric}&run_id={row['run_id']}", api.audit).json()
+        assert any(part["average"] is not None for part in full["parts"])

@@ -17,6 +17,7 @@ from domain.flow import ExecuteRun
 from domain.outcomes import Outcome, Reason
 from ledger.audit import audit
 from ledger.bundle import bundle_of, format_bundle
+from ledger.completeness import Topics, verify_completeness
 from ledger.desk import Desk
 from ledger.erasure import JOURNAL_ACTOR, ErasureReason, apply_erasures, erase_subject
 from ledger.errors import ErasedSubjectError, UnknownSubjectKeyError
@@ -30,6 +31,7 @@ from ledger.registry import register_connection
 from ledger.replay import replay
 from ledger.reprocess import RECORDS_ARTIFACT, artifact_of, reprocess
 from ledger.run import decided_of
+from ledger.topics import erasures_topic, receipts_topic
 from ledger.verify import verify_bundle
 from ledger.worker import carry_out, settle
 from tests.story.test_receipts import receipts
@@ -73,6 +75,20 @@ async def test_nothing_of_an_erased_person_can_be_read_again_and_every_proof_sta
             if predicate.is_presentable:
                 with pytest.raises(ErasedSubjectError, match="shredded"):
                     await artifact_of(desk, CONNECTION, decided, RECORDS_ARTIFACT)
+
+
+@pytest.mark.anyio
+async def test_an_erasure_is_proven_and_so_is_that_there_was_none(home: Path) -> None:
+    async with at_desk(home) as (_, desk):
+        policy = policy_of_log(desk.ledger.verifier_key)
+        topics = Topics(desk.ledger)
+        before = verify_completeness(await topics.prove(erasures_topic(CONNECTION), "test"), policy)
+        assert before.events == ()
+        erased = await erase_subject(desk, CONNECTION, REASON, "test")
+        after = verify_completeness(await topics.prove(erasures_topic(CONNECTION), "test"), policy)
+        assert [event.index for event in after.events] == [erased.index]
+        listed = verify_completeness(await topics.prove(receipts_topic(CONNECTION), "test"), policy)
+        assert len(listed.events) == len(await persons_receipts(desk))
 
 
 @pytest.mark.anyio
