@@ -155,11 +155,13 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         epilog="Start with: tally demo",
         parents=[shared],
     )
+    # This sets the defaults of the arguments themselves, so the commands need arguments of their own: a
+    # default of theirs would undo what was said before the command.
     parser.set_defaults(home=None, store=None, tenant=None, json=False)
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     children = {
         command.name: subparsers.add_parser(
-            command.name, help=command.help, description=command.help, parents=[shared], allow_abbrev=False
+            command.name, help=command.help, description=command.help, parents=[_shared()], allow_abbrev=False
         )
         for command in COMMANDS
     }
