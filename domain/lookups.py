@@ -62,16 +62,6 @@ def statement_name(statement: bytes) -> str:
     return f"statement/{hashlib.sha256(statement).hexdigest()}"
 
 
-def receipt_name(receipt_id: str) -> str:
-    """Lookup name of a receipt, equal to its entry's subject."""
-    return f"receipt/{receipt_id}"
-
-
-def run_receipt_name(run_id: str) -> str:
-    """Lookup name of the receipt that closed a run."""
-    return f"run-receipt/{run_id}"
-
-
 def dataset_name(digest: str) -> str:
     """Lookup name of the first event that brought a dataset digest."""
     return f"dataset/{digest}"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from api.commands.command import CHECK_FAILED, DONE, at_workplace, print_json, progress, read_file
 from api.commands.table import format_table
+from api.commands.trust import key_from
 from api.workplace import Workplace
 from ledger.audit import AuditReport, audit
 from ledger.ledger import ledger_name
-from ledger.notes import NOTE_BYTES_MAX, parse_verifier_key
+from ledger.notes import NOTE_BYTES_MAX
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
             ledger_name(tenant),
             vault=None if arguments.no_vault else workplace.vault(tenant),
             keys=workplace.keys,
-            trusted=parse_verifier_key(_text(arguments.key)) if arguments.key else None,
+            trusted=key_from(arguments.key) if arguments.key else None,
             kept_checkpoint=read_file(arguments.checkpoint, NOTE_BYTES_MAX) if arguments.checkpoint else b"",
             progress=progress("entries"),
         )
@@ -44,10 +44,6 @@ def run(arguments: argparse.Namespace) -> int:
         return DONE if report.is_clean else CHECK_FAILED
 
     return at_workplace(arguments, work)
-
-
-def _text(key: str) -> str:
-    return read_file(key, NOTE_BYTES_MAX).decode("utf-8", "replace").strip() if Path(key).is_file() else key
 
 
 def _print(report: AuditReport, *, is_trusted: bool) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from api.commands.command import read_file
 from domain.errors import MalformedError
-from ledger.notes import parse_verifier_key
+from ledger.notes import VerifierKey, parse_verifier_key
 from ledger.policy import Policy, parse_policy, policy_of_log
 
 KEY_FILE_BYTES_MAX = 65_536
@@ -19,7 +19,11 @@ def policy_from(key: str | None, policy: str | None) -> Policy:
         return parse_policy(read_file(policy, KEY_FILE_BYTES_MAX))
     if not key:
         raise MalformedError("nobody to believe", remedy="Give --key VKEY or --policy FILE.")
-    text = (
-        read_file(key, KEY_FILE_BYTES_MAX).decode("utf-8", "replace").strip() if Path(key).is_file() else key
-    )
-    return policy_of_log(parse_verifier_key(text))
+    return policy_of_log(key_from(key))
+
+
+def key_from(key: str) -> VerifierKey:
+    """The public key that an argument is: a vkey, or a file that holds one.  Raises: MalformedError."""
+    is_file = Path(key).is_file()
+    text = read_file(key, KEY_FILE_BYTES_MAX).decode("utf-8", "replace").strip() if is_file else key
+    return parse_verifier_key(text)

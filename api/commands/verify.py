@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from api.commands.command import DONE, print_json, read_file
 from api.commands.table import format_table, format_time, format_verdict
+from api.commands.trust import policy_from
 from domain.errors import MalformedError
 from ledger.bundle import BUNDLE_BYTES_MAX
-from ledger.notes import parse_verifier_key
-from ledger.policy import Policy, parse_policy, policy_of_log
 from ledger.ports import BATCH_BYTES_MAX
 from ledger.verify import STEPS, VerifiedReceipt, verify_bundle
-
-KEY_FILE_BYTES_MAX = 65_536
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify; every failed step is an error that names itself."""
-    policy = _policy(arguments)
+    policy = policy_from(arguments.key, arguments.policy)
     artifacts = dict(_artifact(pair) for pair in arguments.artifact)
     verified = verify_bundle(read_file(arguments.bundle, BUNDLE_BYTES_MAX), policy, artifacts)
     if arguments.json:
@@ -44,15 +40,6 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         _print(verified)
     return DONE
-
-
-def _policy(arguments: argparse.Namespace) -> Policy:
-    if arguments.policy:
-        return parse_policy(read_file(arguments.policy, KEY_FILE_BYTES_MAX))
-    text = arguments.key
-    if Path(text).is_file():
-        text = read_file(text, KEY_FILE_BYTES_MAX).decode("utf-8", "replace").strip()
-    return policy_of_log(parse_verifier_key(text))
 
 
 def _artifact(pair: str) -> tuple[str, bytes]:
