@@ -393,7 +393,9 @@ class _Draft:
         self.previous = leaf.hex()
         self.tree.append(leaf)
         self.records.append(
-            Record(index=index, event_id=event_id(leaf), event_type=event_type, entry=entry, payload=body)
+            Record(
+                index=index, event_id=event_id(index, leaf), event_type=event_type, entry=entry, payload=body
+            )
         )
 
 

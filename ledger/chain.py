@@ -210,7 +210,7 @@ def link_fault(record: Record, index: int, origin: str, previous: str) -> tuple[
         return "body", f"has {len(record.payload)} bytes, the entry says {entry.payload_size}"
     if entry.event_type != record.event_type:
         return "type", f"stored as {record.event_type}, the entry says {entry.event_type}"
-    if record.event_id != event_id(leaf_hash(record.entry)):
+    if record.event_id != event_id(index, leaf_hash(record.entry)):
         return "event id", "is not the one that belongs to this entry"
     return None
 
@@ -239,7 +239,7 @@ def _fits(columns: RecordColumns, leaves: list[bytes], first: int, head: bytes, 
         return False
     if tail[:, _HEX + 1 : -1].tobytes() != before.encode():
         return False
-    if b"".join(columns.event_ids) != _event_ids(joined):
+    if b"".join(columns.event_ids) != _event_ids(first, joined):
         return False
     # Lines: eleven in each entry and no other control character, so every field is where it is looked for.
     text = b"".join(entries)
@@ -349,9 +349,11 @@ def _is_digits(text: Bytes) -> bool:
     return bool(text.min() >= ord("0") and text.max() <= ord("9"))
 
 
-def _event_ids(leaves: bytes) -> bytes:
-    """The event ids of leaf hashes, both joined (``ledger.entry.event_id``)."""
+def _event_ids(first: int, leaves: bytes) -> bytes:
+    """The event ids of leaf hashes from the index ``first`` on, both joined (``ledger.entry.event_id``)."""
     ids = np.frombuffer(leaves, np.uint8).reshape(-1, HASH_BYTES)[:, :16].copy()
+    indices = np.arange(first, first + len(ids), dtype=">i8")
+    ids[:, :6] = indices.view(np.uint8).reshape(-1, 8)[:, 2:]
     ids[:, 6] = 0x80 | ids[:, 6] & 0x0F
     ids[:, 8] = 0x80 | ids[:, 8] & 0x3F
     return ids.tobytes()

@@ -229,7 +229,13 @@ class Draft:
             leaf = sha256(b"\0" + entry).digest()
             previous = leaf.hex()
             self.records.append(
-                Record(index=index, event_id=event_id(leaf), event_type=event_type, entry=entry, payload=body)
+                Record(
+                    index=index,
+                    event_id=event_id(index, leaf),
+                    event_type=event_type,
+                    entry=entry,
+                    payload=body,
+                )
             )
             self.leaves.append(leaf)
             self._proposals.append(proposal)

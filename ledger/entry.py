@@ -15,9 +15,10 @@ An entry is eleven lines of UTF-8, each ended by a line feed::
     <previous>          leaf hash of the entry before, 64 lower-case hex digits; 64 zeros at index 0
 
 No field is empty or holds a control character, so nothing can be moved between fields.  The leaf hash is
-SHA-256(0x00 || entry) (RFC 6962 §2.1).  The event id is not in the entry: it *is* the first 16 bytes of the
-leaf hash with the version and variant bits of a UUID of version 8 (RFC 9562 §5.8), which makes a retried
-append idempotent.  The store's own positions are never hashed.
+SHA-256(0x00 || entry) (RFC 6962 §2.1).  The event id is not in the entry, it follows from it: the index in 48
+bits, then bytes 6 to 15 of the leaf hash, with the version and variant bits of a UUID of version 8 (RFC 9562
+§5.8).  That makes a retried append idempotent, and ids that ascend cost a store's unique index next to
+nothing.  The store's own positions are never hashed.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ PREVIOUS_OF_FIRST = "0" * 64
 
 # The version, 8, in the high half of byte 6, and the variant, 10, in the highest bits of byte 8.
 _ID_SET = 0x8 << 76 | 0b10 << 62
-_ID_KEEP = (1 << 128) - 1 ^ (0xF << 76 | 0b11 << 62)
+_ID_KEEP = (1 << 80) - 1 ^ (0xF << 76 | 0b11 << 62)
+_ID_INDEX = (1 << 48) - 1
 
 # What a field may not hold: C0 and C1 controls, and line separators that some tools treat as line ends.
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -156,10 +158,11 @@ def parse_entry(data: bytes) -> Entry:
     )
 
 
-def event_id(leaf_hash: bytes) -> bytes:
-    """The 16 bytes of the event id that belongs to an entry with this leaf hash: a UUID of version 8, variant
-    10."""
-    return (int.from_bytes(leaf_hash[:16], "big") & _ID_KEEP | _ID_SET).to_bytes(16, "big")
+def event_id(index: int, leaf_hash: bytes) -> bytes:
+    """The 16 bytes of the event id that belongs to the entry at ``index`` with this leaf hash: a UUID of
+    version 8, variant 10, whose first 48 bits are the index."""
+    tail = int.from_bytes(leaf_hash[6:16], "big") & _ID_KEEP | _ID_SET
+    return ((index & _ID_INDEX) << 80 | tail).to_bytes(16, "big")
 
 
 def format_causation(causation: tuple[int, ...]) -> str:

@@ -141,7 +141,7 @@ class _Reading:
                 or entry[-65:-1] != previous
                 or entry[-130:-66] != sha256(record.payload).hexdigest().encode()
                 or not entry.startswith(b"%b%d\n%b\n" % (head, index, record.event_type.encode()))
-                or record.event_id != event_id(leaf)
+                or record.event_id != event_id(record.index, leaf)
             ):
                 raise _damaged("an entry does not fit its body or the entry before it", self.ledger, index)
             leaves.append(leaf)

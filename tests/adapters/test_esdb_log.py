@@ -339,7 +339,7 @@ def chained(index: int, **changes: object) -> Record:
     entry = format_entry(make_entry(index, event_type=entry_type, **changes))
     return Record(
         index=index,
-        event_id=event_id(leaf_hash(entry)),
+        event_id=event_id(index, leaf_hash(entry)),
         event_type=entry_type,
         entry=entry,
         payload=b"{}",

@@ -195,5 +195,5 @@ class EventLogContract:
 
 
 def test_event_ids_are_uuids_of_version_8() -> None:
-    raw = event_id(b"\xff" * 32)
+    raw = event_id(7, b"\xff" * 32)
     assert (raw[6] >> 4, raw[8] >> 6) == (8, 2)

@@ -51,7 +51,7 @@ def make_records(
         records.append(
             Record(
                 index=start + offset,
-                event_id=event_id(leaf),
+                event_id=event_id(start + offset, leaf),
                 event_type=_event_type(start + offset),
                 entry=entry,
                 payload=payload,

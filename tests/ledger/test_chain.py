@@ -48,7 +48,7 @@ def chained(
         records.append(
             Record(
                 index=start + offset,
-                event_id=event_id(leaf),
+                event_id=event_id(start + offset, leaf),
                 event_type=entry.event_type,
                 entry=data,
                 payload=payload,
@@ -224,7 +224,7 @@ def test_an_entry_that_its_own_writer_spelled_wrongly_is_found(field: str, value
     data = "\n".join(lines).encode()
     leaf = leaf_hash(data)
     event_type = value if field == "event_type" else TYPES[0]
-    wrong = Record(index=3, event_id=event_id(leaf), event_type=event_type, entry=data, payload=b"{}")
+    wrong = Record(index=3, event_id=event_id(3, leaf), event_type=event_type, entry=data, payload=b"{}")
     after = chained([{}], start=4, previous=leaf.hex())
     assert not fits([*records, wrong, *after])
     assert examined([*records, wrong, *after]).part().stop == 3
@@ -238,7 +238,7 @@ def test_entries_whose_ends_are_shifted_do_not_pass_for_others() -> None:
         parts = whole[:cut], whole[cut:]
         leaves = [leaf_hash(part) for part in parts]
         records = [
-            replace(record, entry=part, event_id=event_id(leaf))
+            replace(record, entry=part, event_id=event_id(record.index, leaf))
             for record, part, leaf in zip((one, two), parts, leaves, strict=True)
         ]
         assert fits(records) == (cut == len(one.entry))

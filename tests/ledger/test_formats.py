@@ -44,7 +44,7 @@ def records_of(folder: Path) -> list[Record]:
     return [
         Record(
             index=row["index"],
-            event_id=event_id(leaf_hash(b64decode(row["entry"]))),
+            event_id=event_id(row["index"], leaf_hash(b64decode(row["entry"]))),
             event_type=row["event_type"],
             entry=b64decode(row["entry"]),
             payload=b64decode(row["payload"]),

@@ -123,7 +123,7 @@ class Story:
         self.records.append(
             Record(
                 index=index,
-                event_id=event_id(leaf),
+                event_id=event_id(index, leaf),
                 event_type=event_type,
                 entry=entry,
                 payload=payload,

@@ -93,7 +93,7 @@ def rewrite(
             seal = sign_checkpoint(checkpoint, signer)
         db.execute(
             "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)",
-            (index, event_id(leaf), event_type, data, payload, seal),
+            (index, event_id(index, leaf), event_type, data, payload, seal),
         )
     db.close()
     restore_triggers(home)
