@@ -102,7 +102,11 @@ async def audit(
     from it by signed succession, or it sealed them.  Without it the ledger's own first key is believed, and
     only its consistency is shown.  ``kept_checkpoint`` is a checkpoint the auditor kept
     from an earlier visit.  ``vault`` adds step 8, ``keys`` the destroyed keys of step 9."""
-    findings = [Finding(index=-1, check="storage", detail=text) for text in await log.check_storage(ledger)]
+    try:
+        checked = await log.check_storage(ledger)
+    except TallystickError as error:
+        checked = [str(error)]
+    findings = [Finding(index=-1, check="storage", detail=text) for text in checked]
     chain = ChainAudit(
         log,
         ledger,
@@ -119,8 +123,11 @@ async def audit(
         receipts.check_destroyed(keys)
     findings += receipts.findings
     if not chain.findings and not receipts.has_unreadable and chain.found_types & _COMMITMENTS:
-        for index, check, detail in await check_commitments(log, ledger):
-            findings.append(Finding(index=index, check=check, detail=detail))
+        try:
+            for index, check, detail in await check_commitments(log, ledger):
+                findings.append(Finding(index=index, check=check, detail=detail))
+        except TallystickError as error:
+            findings.append(Finding(index=-1, check="storage", detail=str(error)))
     warnings = [*chain.key_warnings(), *receipts.warnings]
     return AuditReport(
         ledger=ledger,
@@ -196,7 +203,11 @@ class _ReceiptAudit:
                     self._erased[event.connection_id] = recorded
                 case CheckpointTimestamped() as event:
                     is_before = 0 < event.size <= index
-                    seal = (await pages.at(event.size - 1)).seal if is_before else b""
+                    try:
+                        seal = (await pages.at(event.size - 1)).seal if is_before else b""
+                    except TallystickError as error:
+                        self._find(event.size - 1, "storage", str(error))
+                        continue
                     if digest_of(seal) != event.digest:
                         self._find(index, "timestamp", "is over another checkpoint than the one it names")
                 case _:

@@ -19,6 +19,7 @@ from domain.digests import Digest
 from domain.events import DatasetDerived, ReceiptIssued
 from ledger.audit import AuditReport, audit
 from ledger.checkpoint import Checkpoint, sign_checkpoint
+from ledger.completeness import Topics
 from ledger.dsse import format_envelope, parse_envelope, sign_envelope
 from ledger.entry import Entry, event_id, format_entry, parse_entry
 from ledger.ledger import ledger_name
@@ -315,3 +316,24 @@ async def test_a_swapped_artifact_is_named(home: Path) -> None:
         path.write_bytes(data)
     report = await audited(home)
     assert len([f for f in report.findings if f.check == "vault" and "changed" in f.detail]) == 2
+
+
+@pytest.mark.anyio
+async def test_a_disk_that_fails_during_an_audit_is_a_finding(home: Path) -> None:
+    async with open_workplace(settings(home)) as workplace:
+        desk = await workplace.desk()
+        await Topics(desk.ledger).commit("test")
+    with database(home) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    restore_triggers(home)
+    path = home / "ledgers" / f"{LEDGER}.sqlite"
+
+    def damage(done: int, size: int) -> None:
+        """Once everything was read and found good, every page but the first is gone."""
+        if done == size:
+            path.write_bytes(path.read_bytes()[:4_096].ljust(path.stat().st_size, b"\0"))
+
+    async with open_workplace(settings(home)) as workplace:
+        report = await audit(workplace.log, LEDGER, progress=damage)
+    assert report.size == report.findings[-1].index + 1
+    assert {finding.check for finding in report.findings} == {"body"}
