@@ -31,6 +31,7 @@ from esdbclient.exceptions import AlreadyExists, EventStoreDBClientException, No
 
 from adapters.esdb_errors import explain
 from domain.errors import InvalidError, MalformedError
+from ledger.errors import ClosedError
 
 T = TypeVar("T")
 
@@ -115,7 +116,7 @@ class Connection:
 
     async def _connect(self) -> AsyncEventStoreDBClient:
         if self._is_closed:
-            raise InvalidError("the store is closed", field=self.target)
+            raise ClosedError("the store is closed", field=self.target)
         try:
             client = Client(self.uri)
             await client.connect()

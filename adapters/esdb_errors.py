@@ -13,7 +13,8 @@ import grpc
 from esdbclient import exceptions
 from esdbclient.common import handle_rpc_error
 
-from domain.errors import InvalidError, LimitError, TallystickError
+from domain.errors import LimitError, TallystickError
+from ledger.errors import RefusedByStoreError, UnreachableStoreError
 
 #: Details of a gRPC error can quote whole certificates.
 _DETAIL_CHARACTERS_MAX: Final = 300
@@ -21,11 +22,7 @@ _CERTIFICATE_WORDS: Final = ("SSL", "TLS", "ertificate", "CERTIFICATE", "handsha
 _REPEAT: Final = "Repeat it then: nothing is stored twice."
 
 
-class UnreachableStoreError(TallystickError):
-    """The store cannot be asked now: not running, not reachable, or too slow.  Asking again may help."""
-
-
-class UntrustedStoreError(InvalidError):
+class UntrustedStoreError(RefusedByStoreError):
     """The server's certificate or our credentials were refused."""
 
 
@@ -38,7 +35,7 @@ def explain(error: BaseException, target: str, seconds_max: float) -> Tallystick
     detail = _detail(error)
     match error:
         case exceptions.StreamIsDeleted():
-            return InvalidError(
+            return RefusedByStoreError(
                 "the stream was deleted for ever (tombstone)",
                 field=target,
                 actual=detail,
@@ -85,7 +82,7 @@ def explain(error: BaseException, target: str, seconds_max: float) -> Tallystick
             actual=detail,
             remedy=f"Start it or correct the address; a node without TLS needs ?tls=false. {_REPEAT}",
         )
-    return InvalidError("EventStoreDB refused", field=target, actual=detail)
+    return RefusedByStoreError("EventStoreDB refused", field=target, actual=detail)
 
 
 def is_passing(error: BaseException) -> bool:

@@ -23,12 +23,11 @@ from esdbclient.exceptions import NotFound, WrongCurrentVersion
 
 from adapters.esdb_columns import EventStoreDBColumns
 from adapters.esdb_connection import Connection
-from adapters.esdb_errors import UnreachableStoreError
 from adapters.esdb_pages import PageReader
 from adapters.esdb_record import format_event, links_of
 from domain.errors import InvalidError, LimitError, TallystickError
 from domain.identifiers import parse_identifier
-from ledger.errors import LedgerConflictError
+from ledger.errors import LedgerConflictError, UnreachableStoreError
 from ledger.ports import APPEND_EVENTS_MAX, Record
 
 OPENED_TYPE: Final = "ledger.opened.v1"

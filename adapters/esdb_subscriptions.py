@@ -23,10 +23,11 @@ from esdbclient.exceptions import (
 )
 
 from adapters.esdb_connection import Connection
-from adapters.esdb_errors import UnreachableStoreError, explain
+from adapters.esdb_errors import explain
 from adapters.esdb_record import parse_event
 from domain.errors import InvalidError, TallystickError
 from domain.identifiers import parse_identifier
+from ledger.errors import UnreachableStoreError
 from ledger.work_queue import (
     ATTEMPTS_MAX,
     BUFFER_RECORDS_MAX,

@@ -56,7 +56,16 @@ TAGS = (
 _SCHEMAS = "#/components/schemas/"
 _GENERIC = re.compile(r"(\w+)\[(\w+)\]")
 # What any request can meet: before its handler is asked, or because of what is stored here.
-_ANYWHERE = ("malformed", "unauthorised", "scope", "unexpected", "damaged", "storage")
+_ANYWHERE = (
+    "malformed",
+    "unauthorised",
+    "scope",
+    "unexpected",
+    "damaged",
+    "storage",
+    "unreachable",
+    "closing",
+)
 _YAML_TYPES = ("application/yaml", "application/json")
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from adapters.answered_requests import AnsweredRequests
 from adapters.api_key_file import ApiKeyFile
-from api.problems import ApiError
+from api.problems import PROBLEMS, ApiError, problem_name
 from api.report_links import ReportLinks
 from api.views import TenantViews
 from api.work_lease import WorkLease
@@ -70,7 +70,9 @@ class Premises:
             except (TallystickError, OSError) as error:
                 self.failures[tenant] = str(error)
                 _log.error("cannot open the ledger of %s: %s", tenant, error)
-                raise ApiError("storage", "this tenant's ledger cannot be opened now") from error
+                name = problem_name(error) if isinstance(error, TallystickError) else "storage"
+                name = name if PROBLEMS[name][0] == 503 else "storage"
+                raise ApiError(name, "this tenant's ledger cannot be opened now") from error
             self.failures.pop(tenant, None)
             if tenant not in self._tasks:
                 lease = self._leases[tenant] = WorkLease(self.workplace.settings.work_lease_path(tenant))

@@ -29,7 +29,14 @@ from domain.errors import (
     UnknownError,
 )
 from ledger.entry import MalformedEntryError
-from ledger.errors import CorruptObjectError, UnknownObjectError, UnknownSubjectKeyError
+from ledger.errors import (
+    ClosedError,
+    CorruptObjectError,
+    RefusedByStoreError,
+    UnknownObjectError,
+    UnknownSubjectKeyError,
+    UnreachableStoreError,
+)
 from projections.errors import (
     MalformedViewError,
     ProjectionStoppedError,
@@ -65,6 +72,8 @@ PROBLEMS: dict[str, tuple[int, str, str]] = {
     "unexpected": (500, "Something went wrong on our side", "Tell the operator the `instance`."),
     "damaged": (500, "What is stored does not hold", "The operator runs `tally audit`; nothing is guessed."),
     "storage": (503, "The machine cannot do it now", "Send it again after `Retry-After`; twice is once."),
+    "unreachable": (503, "The store does not answer", "Send it again after `Retry-After`; twice is once."),
+    "closing": (503, "This process is being stopped", "Send it again after `Retry-After`; twice is once."),
     "view": (503, "The read view is not up to date", "Ask again after `Retry-After`; the ledger is whole."),
 }
 """Every kind of problem: status, title, and what to do.  Its type is ``TYPE_PREFIX`` and the name."""
@@ -75,6 +84,9 @@ _KINDS: tuple[tuple[type[Exception], str], ...] = (
     (UnknownObjectError, "damaged"),
     (MalformedEntryError, "damaged"),
     (DamagedKeyFileError, "damaged"),
+    (UnreachableStoreError, "unreachable"),
+    (RefusedByStoreError, "unreachable"),
+    (ClosedError, "closing"),
     (ViewBehindError, "view"),
     (ViewInUseError, "view"),
     (ViewMismatchError, "view"),
@@ -90,6 +102,8 @@ _KINDS: tuple[tuple[type[Exception], str], ...] = (
 )
 # A disk that is full, a file that is gone: not the caller, and not a mistake in our code either.
 _MACHINE = (OSError, sqlite3.Error, duckdb.OperationalError)
+# What these name (addresses, options of a connection) is for the log and not for callers.
+_OF_THE_OPERATOR = ("unreachable", "closing")
 _BY_STATUS = {
     400: "malformed",
     401: "unauthorised",
@@ -143,12 +157,14 @@ def tallystick_problem(request: Request[Any, Any, Any], error: TallystickError) 
     is_ours = PROBLEMS[name][0] >= 500
     if is_ours:
         _log.error("%s %s: %s: %s", request.method, request.scope["path"], type(error).__name__, error)
-    detail = f"{error.field}: {error.what}" if error.field else error.what
+    detail, remedy = (f"{error.field}: {error.what}" if error.field else error.what), error.remedy
+    if name in _OF_THE_OPERATOR:
+        detail, remedy = error.what, ""
     return _answer(
         request,
         name,
         detail,
-        remedy=error.remedy,
+        remedy=remedy,
         expected="" if is_ours else error.expected,
         actual="" if is_ours else error.actual,
     )
@@ -161,7 +177,7 @@ def problem_name(error: TallystickError) -> str:
     name = next(name for kind, name in _KINDS if isinstance(error, kind))
     # Whoever raised it because the disk was full or the store refused did not mean the caller.
     is_machine = any(isinstance(cause, _MACHINE) for cause in _causes(error))
-    return "storage" if is_machine and name not in ("damaged", "view") else name
+    return name if PROBLEMS[name][0] >= 500 or not is_machine else "storage"
 
 
 def api_problem(request: Request[Any, Any, Any], error: ApiError) -> Response[bytes]:

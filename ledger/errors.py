@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from domain.digests import Digest
-from domain.errors import ConflictError, InvalidError, UnknownError
+from domain.errors import ConflictError, InvalidError, TallystickError, UnknownError
 
 
 class LedgerConflictError(ConflictError):
@@ -20,6 +20,34 @@ class LedgerConflictError(ConflictError):
         self.ledger = ledger
         self.expected_size = expected_size
         self.actual_size = actual_size
+
+
+class UnreachableStoreError(TallystickError):
+    """The store cannot be asked now: not running, not reachable, or too slow.  Asking again may help."""
+
+
+class DamagedStoreError(InvalidError):
+    """What is stored is not what was sealed: the entry at ``index``, or its body, was changed."""
+
+    def __init__(self, ledger: str, index: int) -> None:
+        super().__init__(
+            "what is stored is not what was sealed: the last entry or its body was changed",
+            field=f"{ledger}[{index}]",
+            remedy="Nothing more is sealed on top of it. Run tally audit, and look at the disk.",
+        )
+        self.index = index
+
+
+class RefusedByStoreError(InvalidError):
+    """The store answered and refused: our credentials, or for a reason of its own.  Only whoever keeps it can
+    help."""
+
+
+class ClosedError(TallystickError):
+    """What was asked is being closed, because its process ends.  The next process will do it."""
+
+    def __init__(self, what: str, *, field: str = "") -> None:
+        super().__init__(what, field=field, remedy="Send it again: nothing is stored twice.")
 
 
 class UnknownObjectError(UnknownError):

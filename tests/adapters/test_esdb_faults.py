@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from adapters.esdb_connection import Client
-from adapters.esdb_errors import UnreachableStoreError, UntrustedStoreError
+from adapters.esdb_errors import UntrustedStoreError
 from adapters.esdb_log import EventStoreDBLog
 from adapters.esdb_node.node import Node, NodeOptions, node_in_thread
 from adapters.esdb_node.tls import make_certificate
 from domain.errors import InvalidError, MalformedError, TallystickError
+from ledger.errors import ClosedError, UnreachableStoreError
 from ledger.ports import Record
 from tests.adapters.faulty_proxy import Fault, FaultyProxy, faulty_proxy
 from tests.adapters.test_esdb_log import new_ledger, open_esdb
@@ -301,5 +302,5 @@ async def test_a_closed_log_says_so(node: Node) -> None:
     assert await log.size("ledger-a") == 0
     await log.close()
     await log.close()
-    with pytest.raises(InvalidError, match="closed"):
+    with pytest.raises(ClosedError, match="closed"):
         await log.size("ledger-a")

@@ -21,7 +21,14 @@ from domain.errors import (
     TallystickError,
     UnknownError,
 )
-from ledger.errors import CorruptObjectError, UnknownObjectError, UnknownSubjectKeyError
+from ledger.errors import (
+    ClosedError,
+    CorruptObjectError,
+    RefusedByStoreError,
+    UnknownObjectError,
+    UnknownSubjectKeyError,
+    UnreachableStoreError,
+)
 from projections.errors import ViewBehindError
 from tests.api.story import Api, assert_problem
 
@@ -122,6 +129,9 @@ def test_answers_with_data_are_not_kept_by_caches(api: Api) -> None:
         (LimitError("x"), "limit"),
         (InvalidError("x"), "invalid"),
         (TallystickError("x"), "storage"),
+        (UnreachableStoreError("x"), "unreachable"),
+        (RefusedByStoreError("x"), "unreachable"),
+        (ClosedError("x"), "closing"),
         (UnknownSubjectKeyError("k", is_destroyed=True), "shredded"),
         (UnknownSubjectKeyError("k", is_destroyed=False), "damaged"),
         (UnknownObjectError(DIGEST), "damaged"),
@@ -143,6 +153,20 @@ def test_what_the_machine_refused_is_not_the_callers_mistake(
     error.__cause__ = cause
     assert problem_name(error) == "storage"
     assert PROBLEMS["storage"][0] == 503
+
+
+@pytest.mark.parametrize("kind", [UnreachableStoreError, RefusedByStoreError, ClosedError])
+def test_a_store_that_cannot_be_asked_is_told_without_its_address(kind: type[TallystickError]) -> None:
+    @get("/asked")
+    async def asked() -> None:
+        raise kind("not now", field="10.1.2.3:2113")
+
+    with create_test_client(asked, exception_handlers=EXCEPTION_HANDLERS) as client:
+        client.app.asgi_handler = with_edge(client.app.asgi_handler)
+        response = client.get("/asked")
+    problem = assert_problem(response, 503)
+    assert response.headers["retry-after"]
+    assert "10.1.2.3" not in str(problem)
 
 
 def test_a_lost_vault_object_is_a_500_and_not_a_404(fresh_api: Api) -> None:

@@ -17,14 +17,13 @@ from uuid import uuid4
 import pytest
 from msgspec import structs
 
-from adapters.esdb_errors import UnreachableStoreError
 from adapters.esdb_log import EventStoreDBLog
 from adapters.esdb_node.node import NodeOptions, node_in_thread
 from adapters.sqlite_log import SQLiteLog
 from domain.errors import InvalidError, UnknownError
 from ledger import migrate as migration
 from ledger.audit import audit
-from ledger.errors import LedgerConflictError
+from ledger.errors import LedgerConflictError, UnreachableStoreError
 from ledger.ledger import ledger_name
 from ledger.merkle import leaf_hash
 from ledger.migrate import DivergedTargetError, MigrationReport, migrate
