@@ -7,12 +7,15 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from shlex import quote
 from textwrap import shorten
 
+from adapters.event_logs import describe
 from api.commands.command import CHECK_FAILED, DONE, at_workplace, print_json, progress
 from api.commands.outcomes import why
 from api.commands.table import format_table, format_verdict
 from api.demo import DATA, DemoAccount, run_demo
+from api.settings import Settings
 from api.workplace import Workplace
 from domain.events import BatchIngested
 
@@ -39,14 +42,15 @@ def run(arguments: argparse.Namespace) -> int:
             print_json(_summary(account, seconds))
         else:
             flags = f" --home {_short(workplace.settings.home)}" if arguments.home else ""
-            _print(account, workplace.settings.home, desk.ledger.origin, seconds, flags)
+            flags += f" --store {quote(describe(arguments.store))}" if arguments.store else ""
+            _print(account, workplace.settings, desk.ledger.origin, seconds, flags)
         is_good = not account.stuck and all(checked.replayed.is_reproduced for checked in account.checked)
         return DONE if is_good else CHECK_FAILED
 
     return at_workplace(arguments, work)
 
 
-def _print(account: DemoAccount, home: Path, origin: str, seconds: float, flags: str) -> None:
+def _print(account: DemoAccount, settings: Settings, origin: str, seconds: float, flags: str) -> None:
     print(f"\nTallystick demo, ledger {origin}\n")
     if not account.is_new:
         print("Everything was already there: nothing new was recorded, every receipt was checked again.\n")
@@ -94,13 +98,13 @@ def _print(account: DemoAccount, home: Path, origin: str, seconds: float, flags:
     first = account.checked[0]
     print("4. Where things lie")
     places = [
-        ("ledger", home / "ledgers"),
-        ("vault", home / "vault"),
-        ("receipts, one file each", account.folder / "receipts"),
-        ("reports, open in a browser", account.folder / "reports"),
-        ("the ledger's public key", account.key_path),
+        ("ledger", place_of(settings.store)),
+        ("vault", _short(settings.home / "vault")),
+        ("receipts, one file each", _short(account.folder / "receipts")),
+        ("reports, open in a browser", _short(account.folder / "reports")),
+        ("the ledger's public key", _short(account.key_path)),
     ]
-    print(format_table(("what", "where"), [(what, _short(path)) for what, path in places]))
+    print(format_table(("what", "where"), places))
     print("\n5. What to try next")
     tally = _command() + flags
     for line in (
@@ -115,6 +119,11 @@ def _print(account: DemoAccount, home: Path, origin: str, seconds: float, flags:
         "tally serve",
     ):
         print(f"   {line.replace('tally ', f'{tally} ')}")
+
+
+def place_of(store: str) -> str:
+    """Where ledgers lie, as a person is told: a folder, or a server without its password."""
+    return describe(store) if "://" in store else _short(Path(store))
 
 
 def _command() -> str:
