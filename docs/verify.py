@@ -2,7 +2,8 @@
 """A second verifier for Tallystick receipts: one file, written from docs/format.md, with no product code.
 
     python3 verify.py RECEIPT.tally.json --key VKEY [--artifact NAME=FILE ...]
-    python3 verify.py PROOF.tlog-proof --key VKEY --leaf FILE
+    python3 verify.py PROOF.tlog-proof --key VKEY --leaf FILE          a proof of any entry
+    python3 verify.py PROOF.tlog-proof --key VKEY --statement FILE     of a statement that was put on record
     python3 verify.py BUNDLE.audit.json --key VKEY            receipts with everything they rest on
     python3 verify.py COMPLETENESS.json --key VKEY            that a list of entries is complete
     python3 verify.py ... --policy FILE          instead of --key: logs, witnesses and a quorum (tlog-policy)
@@ -145,7 +146,8 @@ def members(value, what, **kinds):
         isinstance(value, dict) and set(value) == set(kinds), f"{what} has other members than {sorted(kinds)}"
     )
     for name, kind in kinds.items():
-        parse(isinstance(value[name], kind), f"{what}.{name} is of another kind")
+        # Not isinstance: to Python, true is an integer.
+        parse(type(value[name]) is kind, f"{what}.{name} is of another kind")
     return [value[name] for name in kinds]
 
 
@@ -382,6 +384,20 @@ def verify_proof(data, leaf, policy):
     return {"log": origin, "index": index, "size": size, "root": root.hex(), "cosigners": cosigners}
 
 
+def verify_statement(data, statement, policy):
+    lines = data.split(b"\n", 2)
+    parse(len(lines) == 3 and lines[1].startswith(b"extra "), "a proof without the statement's entry")
+    entry_bytes = unbase64(utf8(lines[1][6:], "extra data"), "extra data")
+    found = verify_proof(data, entry_bytes, policy)
+    entry = parse_entry(entry_bytes)
+    demand(entry["type"] == "statement.added.v1", "step 5", f"the entry is a {entry['type']}")
+    demand(entry["index"] == found["index"], "step 5", f"the proof is of entry {found['index']}")
+    demand(entry["origin"] == found["log"], "step 5", f"the entry is of {entry['origin']!r}")
+    body = (len(statement), hashlib.sha256(statement).hexdigest())
+    demand((entry["payload_size"], entry["payload_digest"]) == body, "step 6", "it is of another statement")
+    return {**found, "recorded_at_ns": entry["recorded_at_ns"], "subject": entry["subject"]}
+
+
 # --- Envelope -------------------------------------------------------------------------------------
 
 
@@ -446,13 +462,17 @@ def parse_statement(data):
 # --- Entry ----------------------------------------------------------------------------------------
 
 
+def check_field(text, what):
+    parse(0 < len(text) <= 256, f"{what} is empty or too long")
+    parse(not re.search("[\x00-\x1f\x7f-\x9f\u2028\u2029]", text), f"a control character in {what}")
+
+
 def parse_entry(data):
     parse(len(data) <= 65_535, "an entry that is too long")
     lines = utf8(data, "the entry").split("\n")
     parse(len(lines) == 12 and not lines[11] and lines[0] == "tallystick/entry/v1", "not an entry")
     for field in (lines[1], lines[5], lines[6]):
-        parse(0 < len(field) <= 256, "a field that is empty or too long")
-        parse(not re.search("[\x00-\x1f\x7f-\x9f\u2028\u2029]", field), "a control character in an entry")
+        check_field(field, "a field of an entry")
     parse(re.fullmatch(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+\.v[1-9][0-9]*", lines[3]), "not an event type")
     for digest in lines[9:11]:
         parse(re.fullmatch("[0-9a-f]{64}", digest), "a digest that is no SHA-256")
@@ -649,8 +669,7 @@ class Keys:
 
     def check_signatures(self, index, kind, event, key, step):
         reason = event["reason"]
-        parse(0 < len(reason) <= 256, "a reason that is empty or too long")
-        parse(not re.search("[\x00-\x1f\x7f-\x9f\u2028\u2029]", reason), "a control character in a reason")
+        check_field(reason, "a reason")
         lines = [f"tallystick/{kind}", self.origin, event["previous"], event["verifier_key"]]
         lines += [str(event[name]) for name in ("algorithm", "from_index") if name in event]
         statement = "".join(f"{line}\n" for line in [*lines, reason]).encode()
@@ -800,7 +819,8 @@ def parse_topic(line):
     parse(len(parts) == 6 and parts[0] == "tallystick/topic/v1" and not parts[5], "a line of no topic")
     parse(re.fullmatch("[0-9a-f]{64}", parts[4], re.ASCII), "a topic's chain is no hash")
     count, last = decimal(parts[2], "the topic's count"), decimal(parts[3], "the topic's last index")
-    parse(count > 0 and parts[1], "a topic without entries or name")
+    check_field(parts[1], "a topic")
+    parse(count > 0, "a topic without entries")
     return parts[1], count, last, bytes.fromhex(parts[4])
 
 
@@ -1016,6 +1036,7 @@ def verify_audit_bundle(data, policy):
     tenant = entries.event(0, "ledger.opened.v1").get("tenant")
     demand(receipts, "step 4", "there is no receipt in it")
     for index in receipts:
+        parse(type(index) is int, "the place of a receipt is no number")
         demand(index in entries.found, "step 4", f"receipt {index} is not in the bundle")
         entry, envelope = entries.found[index]
         demand(entry["type"] == "receipt.issued.v1", "step 4", f"entry {index} is a {entry['type']}")
@@ -1037,7 +1058,8 @@ def verify_audit_bundle(data, policy):
             }
         except (KeyError, TypeError, AttributeError) as error:
             raise Malformed(f"an event or the receipt lacks a member: {error}") from None
-        demand(statement == expected, "step 5", f"receipt {receipt_id} says something else than its events")
+        same = canonical(expected).encode() == payload
+        demand(same, "step 5", f"receipt {receipt_id} says something else than its events")
         check_predicate(statement["predicate"], entry)
         ids.append(receipt_id)
         digests |= {batch["digest"] for batch in predicate["batches"]}
@@ -1082,6 +1104,7 @@ def main(arguments=None):
     trust.add_argument("--key", help="the ledger's public key: name+id+base64")
     trust.add_argument("--policy", type=Path, help="a tlog-policy file")
     parser.add_argument("--leaf", type=Path, help="the entry that a proof is of")
+    parser.add_argument("--statement", type=Path, help="the statement that a proof is of")
     parser.add_argument(
         "--artifact", action="append", default=[], metavar="NAME=FILE", help="check a file you hold"
     )
@@ -1094,8 +1117,11 @@ def main(arguments=None):
             else Policy([parse_key(asked.key.strip())])
         )
         if data.startswith(b"c2sp.org/tlog-proof@"):
-            parse(asked.leaf is not None, "a proof is verified with --leaf FILE")
-            found = verify_proof(data, asked.leaf.read_bytes(), policy)
+            if asked.statement is not None:
+                found = verify_statement(data, asked.statement.read_bytes(), policy)
+            else:
+                parse(asked.leaf is not None, "a proof is verified with --leaf FILE or --statement FILE")
+                found = verify_proof(data, asked.leaf.read_bytes(), policy)
         elif b'"format":"tallystick/audit-bundle/' in data:
             found = verify_audit_bundle(data, policy)
         elif b'"format":"tallystick/completeness/' in data:

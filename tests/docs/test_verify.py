@@ -321,6 +321,14 @@ def test_an_envelope_that_cannot_be_trusted_is_refused(data: bytes) -> None:
         verify.verify_envelope(data, key, PAYLOAD_TYPE, "step 6")
 
 
+@pytest.mark.parametrize(("value", "kind"), [(True, int), (1.0, int), (1, bool), ("1", int), (1, str)])
+def test_a_member_of_another_kind_is_malformed_also_where_python_takes_it_as_equal(
+    value: object, kind: type
+) -> None:
+    with pytest.raises(verify.Malformed, match="of another kind"):
+        verify.members({"n": value}, "it", n=kind)
+
+
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-I", str(FILE), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
@@ -360,3 +368,62 @@ def test_the_command_verifies_proofs_with_their_leaf(tmp_path: Path) -> None:
     key = format_verifier_key(SigningKey("log.example/tiles").verifier_key)
     assert run(proof, "--key", key, "--leaf", leaf).returncode == 0
     assert run(proof, "--key", key).returncode == 2
+    assert run(proof, "--key", key, "--statement", leaf).returncode == 2
+
+
+def statement_proof(**changes: Any) -> bytes:
+    """The proof of a statement at entry 5 of 9, with changes to its entry."""
+    fields: dict[str, Any] = {
+        "origin": LOG.name,
+        "index": 5,
+        "event_type": "statement.added.v1",
+        "recorded_at_ns": 1_780_000_000_000_000_000,
+        "actor": "api",
+        "subject": "statement/text/plain",
+        "causation": (),
+        "payload_size": len(REPORT),
+        "payload_sha256": hashlib.sha256(REPORT).hexdigest(),
+        "previous": "ab" * 32,
+    }
+    entry = format_entry(Entry(**{**fields, **changes}))
+    leaves = [leaf_hash(b"%d" % number) for number in range(9)]
+    leaves[5] = leaf_hash(entry)
+    checkpoint = sign_checkpoint(Checkpoint(origin=LOG.name, size=9, root=root_of(leaves)), LOG)
+    path = inclusion_path(
+        5, 9, lambda level, place: perfect_root(leaves[place << level : (place + 1) << level])
+    )
+    return format_tlog_proof(TlogProof(index=5, path=tuple(path), checkpoint=checkpoint, extra=entry))
+
+
+def test_a_statement_on_record_is_verified_by_its_proof_alone(tmp_path: Path) -> None:
+    proof, statement = tmp_path / "a.tlog-proof", tmp_path / "statement"
+    proof.write_bytes(statement_proof())
+    statement.write_bytes(REPORT)
+    found = run(proof, "--key", VKEY, "--statement", statement)
+    assert json.loads(found.stdout)["subject"] == "statement/text/plain"
+    statement.write_bytes(b"another")
+    assert run(proof, "--key", VKEY, "--statement", statement).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("step", "changes"),
+    [
+        ("5", {"event_type": "receipt.issued.v1"}),
+        ("5", {"index": 6}),
+        ("5", {"origin": "tally.example/other"}),
+        ("6", {"payload_size": 1}),
+        ("6", {"payload_sha256": "00" * 32}),
+    ],
+)
+def test_the_proof_of_another_entry_is_refused_at_its_step(step: str, changes: dict[str, Any]) -> None:
+    with pytest.raises(verify.Refused, match=f"^step {step}: "):
+        verify.verify_statement(statement_proof(**changes), REPORT, POLICY)
+
+
+def test_every_single_byte_of_a_statements_proof_matters() -> None:
+    proof = statement_proof()
+    for position in range(len(proof)):
+        changed = bytearray(proof)
+        changed[position] ^= 1 << position % 8
+        with pytest.raises((verify.Malformed, verify.Refused)):
+            verify.verify_statement(bytes(changed), REPORT, POLICY)
