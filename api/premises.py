@@ -47,6 +47,7 @@ class Premises:
         self.workplace = workplace
         self.failures: dict[str, str] = {}
         """Why a tenant could not be opened, by tenant."""
+        self._view_failures: dict[str, str] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._opening: asyncio.Task[None] | None = None
         self._witnessing: asyncio.Task[None] | None = None
@@ -94,9 +95,20 @@ class Premises:
         if tenant not in self._views:
             async with self._locks[tenant]:
                 if tenant not in self._views:
-                    folder = self.workplace.settings.views_folder
-                    self._views[tenant] = await TenantViews.open(self.workplace.log, desk.ledger, folder)
+                    self._views[tenant] = await self._new_views(tenant, desk)
         return self._views[tenant]
+
+    async def _new_views(self, tenant: str, desk: Desk) -> TenantViews:
+        try:
+            views = await TenantViews.open(
+                self.workplace.log, desk.ledger, self.workplace.settings.views_folder
+            )
+        except Exception as error:
+            self._view_failures[tenant] = str(error)
+            _log.error("cannot open the view of %s: %s", tenant, error)
+            raise
+        self._view_failures.pop(tenant, None)
+        return views
 
     def page_secret(self, tenant: str) -> bytes:
         """What signs this tenant's page tokens."""
@@ -169,6 +181,12 @@ class Premises:
             return "opening"
         is_whole = not self.failures and not self._opening.cancelled() and not self._opening.exception()
         return "ready" if is_whole else "degraded"
+
+    @property
+    def standing_view_count(self) -> int:
+        """Tenants whose view does not follow its ledger now; the log says why."""
+        standing = {tenant for tenant, views in self._views.items() if views.failure is not None}
+        return len(standing | self._view_failures.keys())
 
     async def _open_all(self) -> None:
         tenants = await self.workplace.tenants()

@@ -20,14 +20,27 @@ from projections.schema import view_path
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# A view that stopped is tried again after so long, and twice as long each time, up to a minute.
+RETRY_SECONDS = 1.0
+RETRY_SECONDS_MAX = 60.0
+
 _log = logging.getLogger("tallystick.views")
 
 
 class TenantViews:
-    """The views of one tenant.  Create it with ``open``."""
+    """The views of one tenant.  Create it with ``open``.
 
-    def __init__(self, runner: ProjectionRunner) -> None:
+    A runner that stops (a full disk, a store that is gone, an entry of a newer version) is started again
+    after a pause that grows to ``RETRY_SECONDS_MAX``; what it has is answered from meanwhile.
+    """
+
+    def __init__(self, log: EventLog, ledger: str, path: Path, runner: ProjectionRunner) -> None:
+        self._log = log
+        self._ledger = ledger
+        self._path = path
         self._runner = runner
+        self._is_stopped = False
+        self._keeping = asyncio.create_task(self._keep(), name=f"keeper of the view of {ledger}")
 
     @classmethod
     async def open(cls, log: EventLog, ledger: Ledger, folder: Path) -> TenantViews:
@@ -38,19 +51,12 @@ class TenantViews:
         """
         await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True, mode=0o700)
         path = view_path(folder, ledger.tenant)
-        runner = ProjectionRunner(log, ledger.name, path)
-        try:
-            await runner.start()
-        except ViewInUseError as error:
-            _log.warning("%s; the view of %s is kept in memory", error, ledger.tenant)
-            runner = ProjectionRunner(log, ledger.name, None)
-            await runner.start()
-        except (MalformedViewError, ViewMismatchError) as error:
-            _log.warning("%s; it is folded again", error)
-            await rebuild(log, ledger.name, path)
-            runner = ProjectionRunner(log, ledger.name, path)
-            await runner.start()
-        return cls(runner)
+        return cls(log, ledger.name, path, await _start(log, ledger.name, path))
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why the view stands still; ``None`` while it follows the ledger."""
+        return self._runner.failure
 
     async def wait(self, size: int) -> None:
         """Return once the first ``size`` entries are in the view.
@@ -68,4 +74,50 @@ class TenantViews:
 
     async def close(self) -> None:
         """Finish the increment under way and let go of the file."""
+        self._keeping.cancel()
+        await asyncio.gather(self._keeping, return_exceptions=True)
         await self._runner.stop()
+
+    async def _keep(self) -> None:
+        """Start the runner again whenever it has stopped."""
+        loop = asyncio.get_running_loop()
+        pause_seconds, restarted_at = RETRY_SECONDS, loop.time()
+        while True:
+            failure = await self._runner.failed()
+            if loop.time() - restarted_at > RETRY_SECONDS_MAX:
+                pause_seconds = RETRY_SECONDS
+            _log.error(
+                "the view of %s stands still, next try in %g s: %s", self._ledger, pause_seconds, failure
+            )
+            await asyncio.sleep(pause_seconds)
+            pause_seconds, restarted_at = min(2 * pause_seconds, RETRY_SECONDS_MAX), loop.time()
+            try:
+                await self._restart()
+            except Exception as error:  # whatever it is, it is tried again
+                _log.error("the view of %s cannot be started: %s", self._ledger, error)
+
+    async def _restart(self) -> None:
+        if not self._is_stopped:
+            try:
+                return await self._runner.restart()
+            except (MalformedViewError, ViewMismatchError):
+                await self._runner.stop()
+                self._is_stopped = True
+        self._runner = await _start(self._log, self._ledger, self._path)
+        self._is_stopped = False
+
+
+async def _start(log: EventLog, ledger: str, path: Path) -> ProjectionRunner:
+    runner = ProjectionRunner(log, ledger, path)
+    try:
+        await runner.start()
+    except ViewInUseError as error:
+        _log.warning("%s; the view of %s is kept in memory", error, ledger)
+        runner = ProjectionRunner(log, ledger, None)
+        await runner.start()
+    except (MalformedViewError, ViewMismatchError) as error:
+        _log.warning("%s; it is folded again", error)
+        await rebuild(log, ledger, path)
+        runner = ProjectionRunner(log, ledger, path)
+        await runner.start()
+    return runner

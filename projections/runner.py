@@ -1,8 +1,9 @@
 """The runner: keeps one tenant's view up with its ledger, and answers questions from it.
 
 All folding happens on one thread of its own, all reading on others; the event loop waits for neither.  A
-runner catches up in pages, then follows the log.  It stops at the first entry that it cannot fold, says so
-in ``failure`` and to everyone who waits, and goes on answering from what it has.
+runner catches up in pages, then follows the log.  It stops at the first entry that it cannot fold, and when
+the log or the disk fails; it says so in ``failure`` and to everyone who waits, and goes on answering from
+what it has.  ``restart`` lets it try again; when to do that is its owner's to decide.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from duckdb import DuckDBPyConnection
 from domain.errors import InvalidError
 from ledger.ports import EventLog, Record
 from projections.catch_up import PAGE_EVENTS_MAX, pages
-from projections.errors import ViewBehindError
+from projections.errors import MalformedViewError, ViewBehindError, ViewStorageError
 from projections.rebuild import RebuildReport, Scratch, digests_of
 from projections.view import View, check_history
 
@@ -67,12 +68,39 @@ class ProjectionRunner:
         self.failure = None
         self._resume()
 
+    async def failed(self) -> BaseException:
+        """Return once it no longer folds, with the reason."""
+        while self.failure is None:
+            await self._moved.wait()
+        return self.failure
+
+    async def restart(self) -> None:
+        """Fold on after a failure.  A view that could not be written is opened again, as after a crash.
+
+        Raises: as ``start``; then nothing is folded, and ``failure`` is what was raised.
+        """
+        await self._pause()
+        try:
+            if self._view is None or isinstance(self.failure, ViewStorageError | MalformedViewError):
+                async with self._without_readers():
+                    if self._view is not None:
+                        await self._fold(self._view.close)
+                        self._view = None
+                    self._view = await self._fold(View, self.path, self.ledger)
+            await check_history(self.log, self.view)
+        except Exception as error:
+            self.failure = error
+            raise
+        self.failure = None
+        self._resume()
+
     async def stop(self) -> None:
         """Finish the transaction under way, close the view and let go of it."""
         await self._pause()
-        if self._view:
-            await self._fold(self._view.close)
-            self._view = None
+        async with self._without_readers():
+            if self._view:
+                await self._fold(self._view.close)
+                self._view = None
         self._folder.shutdown(wait=False)
         self._readers.shutdown(wait=False)
 
@@ -87,8 +115,10 @@ class ProjectionRunner:
 
     @property
     def view(self) -> View:
-        """The open view.  Raises: InvalidError when the runner was not started."""
+        """The open view.  Raises: the failure that closed it, InvalidError when it was never opened."""
         if self._view is None:
+            if self.failure is not None:
+                raise self.failure.with_traceback(None)
             raise InvalidError("the projection is not running", field=self.ledger)
         return self._view
 
@@ -111,7 +141,7 @@ class ProjectionRunner:
             async with asyncio.timeout(timeout_seconds):
                 while self.position <= index:
                     if self.failure is not None:
-                        raise self.failure
+                        raise self.failure.with_traceback(None)
                     await self._moved.wait()
         except TimeoutError:
             raise ViewBehindError(
