@@ -543,7 +543,9 @@ def check_predicate(predicate, entry):
 
 def verify_meta(wire, checkpoint, keys, policy):
     """That the checkpoint of the ledger with these keys is recorded in a meta-log."""
-    entry_text, proof_text = members(wire, "the bundle's meta", entry=str, proof=str)
+    parts = wire.get("keys")
+    more = {} if parts is None else {"keys": list}
+    entry_text, proof_text, *_ = members(wire, "the bundle's meta", entry=str, proof=str, **more)
     entry_bytes = unbase64(entry_text, "meta.entry")
     entry = parse_entry(entry_bytes)
     index, path, covering = parse_proof(unbase64(proof_text, "meta.proof"))
@@ -560,14 +562,38 @@ def verify_meta(wire, checkpoint, keys, policy):
     demand(entry["subject"] in labels, step + "3", f"the entry is filed under {entry['subject']!r}")
     demand(entry["origin"] != keys[0].name, step + "3", "a ledger cannot vouch for itself")
     demand(index == entry["index"], step + "4", f"the proof is of entry {index}, not of {entry['index']}")
-    is_judged = any(key.name == entry["origin"] for key in policy.logs)
-    if is_judged:
-        origin, size, root, cosigners = policy.open_checkpoint(covering, step + "5")
-    else:
-        (origin, size, root), cosigners = parse_checkpoint(parse_note(covering)[0]), []
+    origin, size, root = parse_checkpoint(parse_note(covering)[0])
     demand(origin == entry["origin"], step + "4", f"the checkpoint is of {origin!r}")
     check_inclusion(index, size, leaf_hash(entry_bytes), path, root, step + "4")
+    is_judged, cosigners = any(key.name == origin for key in policy.logs), []
+    if is_judged:
+        _, _, judging = judge(covering, parts, policy, step + "5")
+        cosigners = judging.open_checkpoint(covering, step + "5")[3]
+    elif parts is not None:
+        verify_keys(parts, covering, None, step + "4, keys step")
+    else:
+        demand(not names_keys(covering), step + "4", "the meta-log's key events are missing")
     return {"log": origin, "index": index, "size": size, "is_judged": is_judged, "cosigners": cosigners}
+
+
+def open_covering(note, parts, wire_meta, policy, step):
+    """A ledger's checkpoint with its key events, by itself or through a meta-log: what is signed, and who the
+    ledger's keys are."""
+    keys, known, policy = judge(note, parts, policy, step)
+    # The quorum is asked of the checkpoint that witnesses have seen, where the policy can judge that.
+    meta = None if wire_meta is None else verify_meta(wire_meta, note, keys, policy)
+    through = meta is not None and meta["is_judged"]
+    asked = Policy(policy.logs, policy.witnesses, policy.groups, "none") if through else policy
+    origin, size, root, cosigners = asked.open_checkpoint(note, step)
+    return {
+        "origin": origin,
+        "size": size,
+        "root": root,
+        "cosigners": meta["cosigners"] if through else cosigners,
+        "meta": meta,
+        "keys": keys,
+        "known": known,
+    }
 
 
 # --- Keys -----------------------------------------------------------------------------------------
@@ -687,7 +713,8 @@ class Keys:
 
 
 def verify_keys(parts, checkpoint, trusted, step):
-    """The keys of the ledger, from the key events that a checkpoint covers."""
+    """The keys of the ledger, from the key events that a checkpoint covers; with `trusted` None, only that
+    they vouch for each other."""
     text, _ = parse_note(checkpoint)
     origin, size, root = parse_checkpoint(text)
     keys = Keys(origin)
@@ -696,7 +723,7 @@ def verify_keys(parts, checkpoint, trusted, step):
         entry, payload, _ = open_proven(part, f"keys[{number}]", origin, size, root, f"{step} 1")
         keys.take(entry, payload, step)
     known = [span.key for span in keys.spans.values()]
-    is_trusted = any(key.vkey in keys.spans for key in trusted)
+    is_trusted = trusted is None or any(key.vkey in keys.spans for key in trusted)
     demand(
         is_trusted, f"{step} 5", "none of them is a key you trust: " + ", ".join(key.hint for key in known)
     )
@@ -706,14 +733,18 @@ def verify_keys(parts, checkpoint, trusted, step):
     return keys
 
 
+def names_keys(checkpoint):
+    """Whether a checkpoint covers a change of keys."""
+    return any(line.startswith("keys ") for line in parse_note(checkpoint)[0].split("\n")[3:])
+
+
 def judge(checkpoint, parts, policy, step):
     """All known keys of the checkpoint's ledger, which of them ruled where (None while they have never
     changed), and the policy with the keys in force."""
-    text = parse_note(checkpoint)[0]
-    origin, size, _ = parse_checkpoint(text)
+    origin, size, _ = parse_checkpoint(parse_note(checkpoint)[0])
     trusted = [key for key in policy.logs if key.name == origin]
-    changed = any(line.startswith("keys ") for line in text.split("\n")[3:])
-    demand(parts is not None or not changed, step, "the key events that the checkpoint names are missing")
+    is_whole = parts is not None or not names_keys(checkpoint)
+    demand(is_whole, step, "the key events that the checkpoint names are missing")
     if parts is None:
         return trusted, None, policy
     known = verify_keys(parts, checkpoint, trusted, f"{step}, keys step")
@@ -733,7 +764,8 @@ def verify_bundle(data, policy, artifacts=None):
     entry_text, envelope_text, version, proof_text, *_ = members(
         wire, "the bundle", entry=str, envelope=str, format=str, proof=str, **more
     )
-    parse(version == f"tallystick/bundle/v{2 if more else 1}", "a bundle of another version")
+    number = 3 if "keys" in wire.get("meta", {}) else 2 if more else 1
+    parse(version == f"tallystick/bundle/v{number}", "a bundle of another version")
     entry_bytes, envelope = unbase64(entry_text, "entry"), unbase64(envelope_text, "envelope")
     index, path, checkpoint = parse_proof(unbase64(proof_text, "proof"))  # 1
 
@@ -750,11 +782,9 @@ def verify_bundle(data, policy, artifacts=None):
     )
     demand(len(envelope) == entry["payload_size"], "step 3", "the envelope has another length")
 
-    keys, known, policy = judge(checkpoint, wire.get("keys"), policy, "step 4")  # 4
-    meta = verify_meta(wire["meta"], checkpoint, keys, policy) if "meta" in wire else None
-    covered = meta is not None and meta["is_judged"]
-    asked = Policy(policy.logs, policy.witnesses, policy.groups, "none") if covered else policy
-    origin, size, root, cosigners = asked.open_checkpoint(checkpoint, "step 4")
+    covering = open_covering(checkpoint, wire.get("keys"), wire.get("meta"), policy, "step 4")  # 4
+    origin, size, root = (covering[name] for name in ("origin", "size", "root"))
+    keys, known = covering["keys"], covering["known"]
     demand(origin == entry["origin"], "step 4", f"the checkpoint is of {origin!r}")
 
     demand(index == entry["index"], "step 5", f"the proof is of entry {index}, not of {entry['index']}")
@@ -791,8 +821,8 @@ def verify_bundle(data, policy, artifacts=None):
         "size": size,
         "root": root.hex(),
         "recorded_at_ns": entry["recorded_at_ns"],
-        "cosigners": meta["cosigners"] if covered else cosigners,
-        "meta": meta,
+        "cosigners": covering["cosigners"],
+        "meta": covering["meta"],
         "artifacts": named,
         "checked_artifacts": sorted(artifacts or {}),
     }
@@ -837,7 +867,7 @@ def is_absent(topic, found, places, count):
 
 def verify_completeness(data, policy):
     wire = parse_json(data[:-1] if data.endswith(b"\n") else data, "the proof")
-    more = {"keys": list} if "keys" in wire else {}
+    more = {name: kind for name, kind in (("keys", list), ("meta", dict)) if name in wire}
     note, commitment, entries, version, lines, topic, *_ = members(
         wire,
         "the proof",
@@ -849,9 +879,10 @@ def verify_completeness(data, policy):
         topic=str,
         **more,
     )
-    parse(version == "tallystick/completeness/v1", "a completeness proof of another version")
-    _, _, policy = judge(note.encode(), wire.get("keys"), policy, "step 1")
-    origin, size, root, cosigners = policy.open_checkpoint(note.encode(), "step 1")
+    number = 2 if "meta" in wire else 1
+    parse(version == f"tallystick/completeness/v{number}", "a completeness proof of another version")
+    covering = open_covering(note.encode(), wire.get("keys"), wire.get("meta"), policy, "step 1")
+    origin, size, root = (covering[name] for name in ("origin", "size", "root"))
 
     entry, body, _ = open_proven(commitment, "commitment", origin, size, root, "step 2")
     demand(entry["type"] == "topics.committed.v1", "step 2", f"the commitment is a {entry['type']}")
@@ -897,7 +928,8 @@ def verify_completeness(data, policy):
         "entries": [
             {"index": one["index"], "type": one["type"], "subject": one["subject"]} for one, _, _ in opened
         ],
-        "cosigners": cosigners,
+        "cosigners": covering["cosigners"],
+        "meta": covering["meta"],
     }
 
 
@@ -1006,7 +1038,8 @@ def expected_subject(artifact):
 
 def verify_audit_bundle(data, policy):
     wire = parse_json(data[:-1] if data.endswith(b"\n") else data, "the bundle")  # 1
-    note, parts, version, objects, stated, receipts, recipe = members(
+    more = {"meta": dict} if "meta" in wire else {}
+    text, parts, version, objects, stated, receipts, recipe, *_ = members(
         wire,
         "the bundle",
         checkpoint=str,
@@ -1016,16 +1049,19 @@ def verify_audit_bundle(data, policy):
         policy=str,
         receipts=list,
         recipe=list,
+        **more,
     )
-    parse(version == "tallystick/audit-bundle/v1", "an audit bundle of another version")
-    changed = any(line.startswith("keys ") for line in parse_note(note.encode())[0].split("\n")[3:])
-    key_parts = [part for part in parts if is_key_event(part)] if changed else None
-    asked = [*policy.logs, *policy.witnesses.values()]
-    keys, ruled, policy = judge(note.encode(), key_parts, policy, "step 2")
-    known = {(key.name, key.id) for key in [*asked, *keys]}
-    for name, key_id, _ in parse_note(note.encode())[1]:
-        demand((name, key_id) in known, "step 1", f"the checkpoint is signed by {name!r}, which is not known")
-    origin, size, root, cosigners = policy.open_checkpoint(note.encode(), "step 2")  # 2
+    note, meta, stated_policy = text.encode(), wire.get("meta"), parse_policy(stated.encode())
+    number = 2 if meta is not None or stated_policy.witnesses else 1
+    parse(version == f"tallystick/audit-bundle/v{number}", "an audit bundle of another version")
+    key_parts = [part for part in parts if is_key_event(part)] if names_keys(note) else None
+    covering = open_covering(note, key_parts, meta, policy, "step 2")  # 2
+    origin, size, root = (covering[name] for name in ("origin", "size", "root"))
+    keys, ruled = covering["keys"], covering["known"]
+    known = {(key.name, key.id) for key in [*policy.logs, *policy.witnesses.values(), *keys]}
+    for name, key_id, signature in parse_note(note)[1]:  # 1
+        is_others = name != origin and len(signature) in (72, 2_428)
+        demand(is_others or (name, key_id) in known, "step 1", f"{name!r} has signed it, and is not known")
     opened = [
         open_proven(part, f"entries[{number}]", origin, size, root, "step 3")
         for number, part in enumerate(parts)
@@ -1069,8 +1105,8 @@ def verify_audit_bundle(data, policy):
     for index, (entry, _) in entries.found.items():  # 6
         may_stay = index in entries.named or index < 2 or entry["type"].startswith("key.")
         demand(may_stay, "step 6", f"no receipt names entry {index}")
-    policies = [f"log {key.vkey}\nquorum none\n" for key in keys]
-    demand(stated in policies, "step 7", "the policy is not that of the ledger's key")  # 7
+    check_stated_policy(stated, stated_policy, keys, meta)  # 7
+    open_covering(note, key_parts, meta, stated_policy, "step 7")
     lines = [*RECIPE, *(f"tally replay {receipt_id}" for receipt_id in ids)]
     demand(recipe == lines, "step 7", "the recipe is not the one for these receipts")
     for name, content in objects.items():  # 8
@@ -1084,8 +1120,22 @@ def verify_audit_bundle(data, policy):
         "receipts": ids,
         "entries": len(opened),
         "objects": len(objects),
-        "cosigners": cosigners,
+        "cosigners": covering["cosigners"],
+        "meta": covering["meta"],
     }
+
+
+def check_stated_policy(text, policy, keys, meta):
+    """A bundle's own policy: one key of the ledger, one of the meta-log, and all the witnesses it names."""
+    logs, cosigners = policy.logs, list(policy.witnesses.values())
+    demand(len(logs) == (1 if meta is None else 2), "step 7", "the policy names other logs")
+    demand(any(key.vkey == logs[0].vkey for key in keys), "step 7", "the policy is not of the ledger's key")
+    lines = [f"log {key.vkey}" for key in logs]
+    lines += [f"witness w{number} {key.vkey}" for number, key in enumerate(cosigners, 1)]
+    names = [f"w{number}" for number in range(1, len(cosigners) + 1)]
+    lines += [f"group cosigners {'any' if len(names) == 1 else 'all'} {' '.join(names)}"] if names else []
+    lines.append(f"quorum {'cosigners' if names else 'none'}")
+    demand(text == "".join(f"{line}\n" for line in lines), "step 7", "the policy is spelled another way")
 
 
 def is_key_event(part):

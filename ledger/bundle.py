@@ -7,7 +7,7 @@ A bundle is canonical JSON::
      "format": "tallystick/bundle/v1",
      "proof": base64}          a tlog-proof v1 (ledger.tlog_proof): path and checkpoint
 
-and where it needs more, ``tallystick/bundle/v2``, with what it needs beside these::
+and where it needs more, ``tallystick/bundle/v2`` or ``v3``, with what it needs beside these::
 
      "keys": [                 the ledger's keys have changed: its key events, in order, all of those that the
        {"entry": base64,       proof's checkpoint covers, under that same checkpoint (ledger.key_chain)
@@ -15,9 +15,11 @@ and where it needs more, ``tallystick/bundle/v2``, with what it needs beside the
         "payload": base64}, …],
      "meta": {                 the proof's checkpoint is itself recorded, in a log of logs (ledger.meta_proof)
        "entry": base64,        the entry whose body is that checkpoint
+       "keys": [...],          v3: the keys of that log have changed, too: its key events under its checkpoint
        "proof": base64}        a tlog-proof v1 of that entry, under the checkpoint that witnesses cosign
 
-A bundle that needs none of these is written as v1, so that one receipt under one checkpoint has one spelling.
+A bundle that needs none of these is written as v1, and one without ``meta.keys`` as v2, so that one receipt
+under one checkpoint has one spelling.
 
 The name of such a file ends in ``.tally.json``.  Everything in it can also be read by tools that know DSSE,
 in-toto, signed notes and RFC 6962 and nothing of ours.
@@ -30,23 +32,22 @@ from msgspec import UNSET, Struct, UnsetType
 
 from domain.canonical import JSON_ERRORS, canonical_json
 from domain.errors import LimitError, MalformedError
-from ledger.checkpoint import parse_checkpoint
 from ledger.entry import ENTRY_BYTES_MAX
-from ledger.key_chain import KEY_CHAIN_BYTES_MAX, prove_keys
+from ledger.key_chain import KEY_CHAIN_BYTES_MAX
 from ledger.ledger import Ledger
-from ledger.meta_proof import MetaProof
-from ledger.notes import parse_note
+from ledger.meta_proof import MetaProof, WireMetaProof, read_meta, wire_meta
 from ledger.ports import PAYLOAD_BYTES_MAX
 from ledger.proven_entry import ProvenEntry
-from ledger.sealing_keys import names_keys
+from ledger.proving import changed_keys, covering_of_entry
 from ledger.spelling import format_base64, parse_base64
 from ledger.tlog_proof import PROOF_BYTES_MAX, format_tlog_proof
 
 FORMAT = "tallystick/bundle/v1"
 FORMAT_2 = "tallystick/bundle/v2"
+FORMAT_3 = "tallystick/bundle/v3"
 FILE_SUFFIX = ".tally.json"
 MEDIA_TYPE = "application/vnd.tallystick.bundle+json"
-META_BYTES_MAX = ENTRY_BYTES_MAX + PROOF_BYTES_MAX
+META_BYTES_MAX = ENTRY_BYTES_MAX + PROOF_BYTES_MAX + KEY_CHAIN_BYTES_MAX
 BUNDLE_BYTES_MAX = (
     ENTRY_BYTES_MAX + PAYLOAD_BYTES_MAX + PROOF_BYTES_MAX + META_BYTES_MAX + KEY_CHAIN_BYTES_MAX
 ) * 4 // 3 + 1_024
@@ -68,12 +69,9 @@ class Bundle(Struct, frozen=True, kw_only=True):
     @property
     def format(self) -> str:
         """The version that has room for these parts."""
+        if self.meta is not None and self.meta.keys:
+            return FORMAT_3
         return FORMAT if self.meta is None and not self.keys else FORMAT_2
-
-
-class _WireMeta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    entry: str
-    proof: str
 
 
 class _Wire(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -82,12 +80,11 @@ class _Wire(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     format: str
     proof: str
     keys: tuple[ProvenEntry, ...] | UnsetType = UNSET
-    meta: _WireMeta | UnsetType = UNSET
+    meta: WireMetaProof | UnsetType = UNSET
 
 
 def format_bundle(bundle: Bundle) -> bytes:
     """Spell a bundle, in the version that has room for what is in it."""
-    meta = bundle.meta
     return canonical_json(
         _Wire(
             entry=format_base64(bundle.entry),
@@ -95,15 +92,13 @@ def format_bundle(bundle: Bundle) -> bytes:
             format=bundle.format,
             proof=format_base64(bundle.proof),
             keys=bundle.keys or UNSET,
-            meta=UNSET
-            if meta is None
-            else _WireMeta(entry=format_base64(meta.entry), proof=format_base64(meta.proof)),
+            meta=UNSET if bundle.meta is None else wire_meta(bundle.meta),
         )
     )
 
 
 def parse_bundle(data: bytes) -> Bundle:
-    """Read a bundle of either version, refusing every other spelling.  Raises: MalformedBundleError,
+    """Read a bundle of any version, refusing every other spelling.  Raises: MalformedBundleError,
     LimitError."""
     if len(data) > BUNDLE_BYTES_MAX:
         raise LimitError("bundle too long", expected=f"<= {BUNDLE_BYTES_MAX} bytes", actual=str(len(data)))
@@ -115,11 +110,11 @@ def parse_bundle(data: bytes) -> Bundle:
             actual=str(error),
             remedy="Fetch it again: tally receipts --bundle, or GET …/bundle.",
         ) from error
-    if wire.format not in (FORMAT, FORMAT_2):
+    if wire.format not in (FORMAT, FORMAT_2, FORMAT_3):
         raise MalformedBundleError(
             "unknown bundle format",
             field="format",
-            expected=f"{FORMAT} or {FORMAT_2}",
+            expected=f"{FORMAT}, {FORMAT_2} or {FORMAT_3}",
             actual=wire.format[:80],
         )
     try:
@@ -128,7 +123,7 @@ def parse_bundle(data: bytes) -> Bundle:
             envelope=parse_base64(wire.envelope, "envelope"),
             proof=parse_base64(wire.proof, "proof"),
             keys=() if isinstance(wire.keys, UnsetType) else wire.keys,
-            meta=None if isinstance(wire.meta, UnsetType) else _meta_of(wire.meta),
+            meta=None if isinstance(wire.meta, UnsetType) else read_meta(wire.meta),
         )
     except MalformedError as error:
         raise MalformedBundleError(
@@ -140,22 +135,15 @@ def parse_bundle(data: bytes) -> Bundle:
     return bundle
 
 
-async def bundle_of(ledger: Ledger, receipt_index: int) -> Bundle:
+async def bundle_of(ledger: Ledger, receipt_index: int, *, is_newest: bool = False) -> Bundle:
     """The bundle of a recorded receipt, proven under the newest checkpoint that witnesses have cosigned, or
-    the newest seal (``Ledger.covering``)."""
+    the newest seal (``covering_of_entry``)."""
     record, _ = await ledger.get(receipt_index)
-    covering = await ledger.covering(receipt_index)
-    is_changed = names_keys(parse_checkpoint(parse_note(covering.checkpoint).text))
+    covering = await covering_of_entry(ledger, receipt_index, is_newest=is_newest)
     return Bundle(
         entry=record.entry,
         envelope=record.payload,
         proof=format_tlog_proof(ledger.prove(receipt_index, covering)),
-        keys=(await prove_keys(ledger, covering.checkpoint))[1] if is_changed else (),
+        keys=await changed_keys(ledger, covering.checkpoint),
         meta=covering.meta,
-    )
-
-
-def _meta_of(wire: _WireMeta) -> MetaProof:
-    return MetaProof(
-        entry=parse_base64(wire.entry, "meta.entry"), proof=parse_base64(wire.proof, "meta.proof")
     )

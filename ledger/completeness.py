@@ -3,14 +3,25 @@
 A proof is canonical JSON::
 
     {"checkpoint": <signed note>,
-     "commitment": {"entry": base64, "path": [base64, ...], "payload": base64},      the topics.committed.v1
-     entry "entries":    [{"entry": base64, "path": [base64, ...], "payload": base64}, ...], all of the topic,
-     in order "format":     "tallystick/completeness/v1", "lines":      [{"line": <text>, "path": [base64,
-     ...], "place": <n>}, ...],      one, or the neighbours of none "topic":      <topic>}
+     "commitment": {"entry": base64, "path": [...], "payload": base64},          the topics.committed.v1 entry
+     "entries":    [{"entry": base64, "path": [...], "payload": base64}, ...],   all of the topic, in order
+     "format":     "tallystick/completeness/v1",
+     "lines":      [{"line": <text>, "path": [...], "place": <n>}, ...],         one, or none's neighbours
+     "topic":      <topic>}
+
+with ``keys``, the ledger's key events, where its keys have changed (``ledger.key_chain``), and, in
+``tallystick/completeness/v2``, with ``meta``, where what witnesses have cosigned is the checkpoint of a
+meta-log that holds this one (``ledger.meta_proof``).
+
+What is proven is that the list is complete as of a commitment.  The newest commitment is never cosigned when
+it is made.  So where witnesses are asked, the newest one that they have cosigned is taken if nothing about
+the topic has been recorded since: the list is the same, and the proof says up to where witnesses vouch for
+it.
 
 It verifies offline (``verify_completeness``):
 
-1. The checkpoint is signed (and cosigned as the policy asks).
+1. The checkpoint is signed (and cosigned as the policy asks, by itself or through the meta-log:
+   ``ledger.judged_covering``).
 2. The commitment's entry is in the tree under it, is a ``topics.committed.v1`` of the same ledger, and
    commits to its payload.
 3. Every line is at its place in the tree of topics whose root and size the commitment names.
@@ -25,6 +36,7 @@ What is then shown is complete up to the commitment's ``size``, not beyond.
 
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
 
 from msgspec import Struct
@@ -33,24 +45,30 @@ from domain.canonical import canonical_json, parse_canonical
 from domain.errors import InvalidError, LimitError, MalformedError
 from domain.events import Recorded, TopicsCommitted
 from domain.state import State
-from ledger.judged_checkpoint import judge_checkpoint
-from ledger.key_chain import changed_keys
+from ledger.covering import Covering
+from ledger.judged_covering import judge_covering
 from ledger.ledger import Ledger, Proposal
+from ledger.mentions import of_type
 from ledger.merkle import leaf_hash, verify_inclusion
-from ledger.policy import Policy
+from ledger.meta_proof import VerifiedMeta, WireMetaProof, read_meta, wire_meta
+from ledger.policy import Policy, WitnessedCheckpoint
 from ledger.ports import Record
-from ledger.proven_entry import ProvenEntry, open_proven_entry, prove_entries
+from ledger.proven_entry import ProvenEntry, open_proven_entry
+from ledger.proving import changed_keys, covering_of_entry, prove_entries
 from ledger.recorded import event_of, recorded_of
 from ledger.spelling import format_base64, parse_hash
 from ledger.topics import FILED_TYPES, TopicFold, TopicTree, chain_of, parse_topic_line, topics_of
 
 FORMAT = "tallystick/completeness/v1"
+FORMAT_2 = "tallystick/completeness/v2"
 MEDIA_TYPE = "application/vnd.tallystick.completeness+json"
 PROOF_BYTES_MAX = 64 * 1024 * 1024
 # A topic with more entries than this is proven in the tiles of the whole ledger instead.
 ENTRIES_MAX = 20_000
 READ_BATCH = 2_048
 COMMIT_RETRIES_MAX = 32
+# Trees of topics held: of the newest commitment, and of the newest one that witnesses vouch for.
+TREES_KEPT_MAX = 2
 
 
 class InvalidCompletenessError(InvalidError):
@@ -75,16 +93,20 @@ class CompletenessProof(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     lines: tuple[ProvenLine, ...]
     topic: str
     keys: tuple[ProvenEntry, ...] = ()
+    meta: WireMetaProof | None = None
 
 
 class Complete(Struct, frozen=True, kw_only=True):
     """What a verified proof shows: every event about ``topic`` in the first ``size`` entries; empty when
-    there is none."""
+    there is none.  ``witnessed`` is the checkpoint whose cosignatures counted, the ledger's own or that of
+    the meta-log that holds it; ``meta`` says where, if the proof does."""
 
     topic: str
     origin: str
     size: int
     events: tuple[Recorded, ...]
+    witnessed: WitnessedCheckpoint
+    meta: VerifiedMeta | None
 
 
 class Topics:
@@ -93,17 +115,16 @@ class Topics:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._fold = TopicFold()
-        self._tree = TopicTree(0, [])
-        self._commitment: Recorded | None = None
+        self._known: dict[int, TopicTree] = {}
 
     async def commit(self, actor: str) -> Recorded:
         """A commitment that covers everything recorded so far; a new entry only when something new is
-        covered."""
-        if self._commitment is not None and self._commitment.index + 1 == self._ledger.size:
-            return self._commitment
+        covered.  Raises: InvalidError."""
         for _ in range(COMMIT_RETRIES_MAX):
-            await self._fold_on()
-            tree = self._fold.tree()
+            last = (await self._ledger.get(self._ledger.size - 1))[1]
+            if isinstance(last.event, TopicsCommitted) and await self._tree_at(last) is not None:
+                return last
+            tree = await self._fold_to(self._ledger.size)
             event = TopicsCommitted(size=tree.size, topic_count=len(tree.states), root_sha256=tree.root.hex())
 
             def decide(state: State, event: TopicsCommitted = event) -> tuple[Proposal, ...]:
@@ -112,40 +133,93 @@ class Topics:
                 return (Proposal(event=event, actor=actor, subject="topics"),)
 
             if appended := await self._ledger.append(decide):
-                self._tree, self._commitment = tree, appended[0]
+                self._keep(tree)
                 return appended[0]
         raise InvalidError("the ledger grows too fast to commit to its topics", remedy="Ask again.")
 
-    async def prove(self, topic: str, actor: str) -> bytes:
-        """The proof of completeness, or of absence, of a topic as of now.  Raises: LimitError."""
+    async def prove(self, topic: str, actor: str, *, is_newest: bool = False) -> bytes:
+        """The proof of completeness, or of absence, of a topic: everything about it that is recorded now.
+
+        It is under a checkpoint that witnesses have cosigned, where one covers a commitment since which
+        nothing about the topic was recorded; else, and where it is asked for plainly, it is under the newest
+        seal.  Raises: LimitError, InvalidError.
+        """
+        older = None if is_newest else await self._witnessed()
         commitment = await self.commit(actor)
-        place, is_there = self._tree.place(topic)
-        places = (
-            [place] if is_there else [at for at in (place - 1, place) if 0 <= at < len(self._tree.states)]
-        )
+        tree = self._known[commitment.index]
+        covering = await covering_of_entry(self._ledger, commitment.index, is_newest=is_newest)
+        if older is not None and not covering.is_witnessed:
+            before = self._known[older[0].index]
+            if before.state_of(topic) == tree.state_of(topic):
+                (commitment, covering), tree = older, before
+        place, is_there = tree.place(topic)
+        places = [place] if is_there else [at for at in (place - 1, place) if 0 <= at < len(tree.states)]
         indices = await self._indices(topic, commitment.index) if is_there else []
-        checkpoint, entries = await prove_entries(self._ledger, [commitment.index, *indices])
+        checkpoint, entries = await prove_entries(
+            self._ledger, [commitment.index, *indices], covering.checkpoint
+        )
         proof = CompletenessProof(
             checkpoint=checkpoint.decode(),
             commitment=entries[0],
             entries=tuple(entries[1:]),
-            format=FORMAT,
+            format=FORMAT if covering.meta is None else FORMAT_2,
             lines=tuple(
                 ProvenLine(
-                    line=self._tree.states[at].line.decode(),
-                    path=tuple(format_base64(node) for node in self._tree.path(at)),
+                    line=tree.states[at].line.decode(),
+                    path=tuple(format_base64(node) for node in tree.path(at)),
                     place=at,
                 )
                 for at in places
             ),
             topic=topic,
             keys=await changed_keys(self._ledger, checkpoint),
+            meta=None if covering.meta is None else wire_meta(covering.meta),
         )
         return canonical_json(proof)
 
-    async def _fold_on(self) -> None:
-        while records := await self._ledger.read(self._fold.size, READ_BATCH):
+    async def _witnessed(self) -> tuple[Recorded, Covering] | None:
+        """The newest commitment under the newest checkpoint that witnesses have cosigned."""
+        covering = await self._ledger.covering(0)
+        if not covering.is_witnessed:
+            return None
+        kinds, find = [of_type(TopicsCommitted.TYPE)], self._ledger.index.find_entries
+        found: list[int] = []
+        while more := await asyncio.to_thread(find, kinds, found[-1] + 1 if found else 0, READ_BATCH):
+            found += more
+        for index in reversed([index for index in found if index < covering.size]):
+            commitment = (await self._ledger.get(index))[1]
+            if isinstance(commitment.event, TopicsCommitted):
+                return None if await self._tree_at(commitment) is None else (commitment, covering)
+        return None
+
+    async def _tree_at(self, commitment: Recorded) -> TopicTree | None:
+        """The topics that a recorded commitment covers; None where it does not say what they are."""
+        event = event_of(commitment, TopicsCommitted)
+        tree = self._known.get(commitment.index) or await self._fold_to(commitment.index)
+        if (event.size, event.topic_count, event.root_sha256) != (
+            tree.size,
+            len(tree.states),
+            tree.root.hex(),
+        ):
+            return None
+        self._keep(tree)
+        return tree
+
+    def _keep(self, tree: TopicTree) -> None:
+        self._known[tree.size] = tree
+        while len(self._known) > TREES_KEPT_MAX:
+            del self._known[min(self._known)]
+
+    async def _fold_to(self, size: int) -> TopicTree:
+        if size < self._fold.size:
+            self._fold = TopicFold()
+        while self._fold.size < size:
+            wanted = min(READ_BATCH, size - self._fold.size)
+            records = await self._ledger.read(self._fold.size, wanted)
+            if not records:
+                raise InvalidError("the ledger has fewer entries than it had", expected=str(size))
             self._fold.take(records)
+        return self._fold.tree()
 
     async def _indices(self, topic: str, below: int) -> list[int]:
         found: list[int] = []
@@ -163,9 +237,12 @@ def verify_completeness(data: bytes, policy: Policy) -> Complete:
     if len(data) > PROOF_BYTES_MAX:
         raise LimitError("proof too long", expected=f"<= {PROOF_BYTES_MAX} bytes", actual=str(len(data)))
     proof = parse_canonical(data.removesuffix(b"\n"), CompletenessProof)
-    if proof.format != FORMAT:
-        raise MalformedError("unknown format", field="format", expected=FORMAT, actual=proof.format[:80])
-    checkpoint = judge_checkpoint(proof.checkpoint.encode(), policy, proof.keys).checkpoint  # 1
+    version = FORMAT if proof.meta is None else FORMAT_2
+    if proof.format != version:
+        raise MalformedError("unknown format", field="format", expected=version, actual=proof.format[:80])
+    meta = None if proof.meta is None else read_meta(proof.meta)
+    covering = judge_covering(proof.checkpoint.encode(), policy, proof.keys, meta)  # 1
+    checkpoint = covering.checkpoint
 
     committed = open_proven_entry(proof.commitment, checkpoint).recorded  # 2
     commitment = event_of(committed, TopicsCommitted)
@@ -205,6 +282,8 @@ def verify_completeness(data: bytes, policy: Policy) -> Complete:
         origin=checkpoint.origin,
         size=commitment.size,
         events=tuple(entry.recorded for entry in opened),
+        witnessed=covering.witnessed,
+        meta=covering.meta,
     )
 
 

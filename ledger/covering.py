@@ -6,22 +6,34 @@ under the seal, as any entry is where no witnesses are asked.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from msgspec import Struct
 
 from ledger.checkpoint import parse_checkpoint
 from ledger.meta_proof import MetaProof
-from ledger.notes import parse_note
+from ledger.notes import VerifierKey, parse_note
 
 
 class Covering(Struct, frozen=True, kw_only=True):
     """A ledger's signed checkpoint, its size, and where it stands in a meta-log if that is what witnesses
-    have cosigned."""
+    have cosigned.
+
+    ``cosigners`` are the witnesses of this installation who have, none for a seal that nobody has seen yet;
+    ``meta_key`` is the meta-log's key that ruled then.
+    """
 
     checkpoint: bytes
     size: int
     meta: MetaProof | None = None
+    cosigners: tuple[VerifierKey, ...] = ()
+    meta_key: VerifierKey | None = None
+
+    @property
+    def is_witnessed(self) -> bool:
+        """Whether witnesses have cosigned it, or the meta-log's checkpoint over it."""
+        return bool(self.cosigners)
 
 
 class Coverer(Protocol):
@@ -31,7 +43,7 @@ class Coverer(Protocol):
         """The newest witnessed checkpoint that covers the entry at ``index``; None while there is none."""
 
 
-def covering_of(checkpoint: bytes, meta: MetaProof | None = None) -> Covering:
-    """A covering by this checkpoint.  Raises: MalformedError."""
+def covering_of(checkpoint: bytes, cosigners: Sequence[VerifierKey]) -> Covering:
+    """A covering by this cosigned checkpoint.  Raises: MalformedError."""
     size = parse_checkpoint(parse_note(checkpoint).text).size
-    return Covering(checkpoint=checkpoint, size=size, meta=meta)
+    return Covering(checkpoint=checkpoint, size=size, cosigners=tuple(cosigners))

@@ -16,7 +16,7 @@ from domain.key_history import KeyHistory
 from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.key_chain import verify_key_chain
 from ledger.notes import Algorithm, VerifierKey, parse_note
-from ledger.policy import Policy, PolicyLog, open_witnessed_checkpoint
+from ledger.policy import Policy, PolicyLog, WitnessedCheckpoint, open_witnessed_checkpoint
 from ledger.proven_entry import ProvenEntry
 from ledger.sealing_keys import all_keys, check_ruled, keys_in_force, names_keys
 
@@ -26,12 +26,17 @@ class MissingKeyEventsError(InvalidError):
 
 
 class JudgedCheckpoint(Struct, frozen=True, kw_only=True):
-    """A checkpoint that the policy accepts.  ``keys`` are all the ledger's keys that are known, ``history``
-    when they changed."""
+    """A checkpoint that the policy accepts, and who of its witnesses has cosigned it.  ``keys`` are all the
+    ledger's keys that are known, ``history`` when they changed."""
 
-    checkpoint: Checkpoint
+    witnessed: WitnessedCheckpoint
     keys: tuple[VerifierKey, ...]
     history: KeyHistory | None
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The checkpoint itself."""
+        return self.witnessed.checkpoint
 
     def check_signers(self, index: int, signers: Collection[VerifierKey]) -> None:
         """Check that what was signed at ``index`` was signed by those who ruled there.  Raises:
@@ -52,15 +57,15 @@ def judge_checkpoint(note: bytes, policy: Policy, key_events: Sequence[ProvenEnt
             raise MissingKeyEventsError(
                 "the ledger's keys have changed, and its key events are not here", field="keys", actual="none"
             )
-        checkpoint = open_witnessed_checkpoint(note, policy).checkpoint
-        return JudgedCheckpoint(checkpoint=checkpoint, keys=known, history=None)
+        return JudgedCheckpoint(witnessed=open_witnessed_checkpoint(note, policy), keys=known, history=None)
     chained, history = verify_key_chain(key_events, note, known)
-    judging = with_keys(policy, stated.origin, keys_in_force(history, chained.size - 1))
-    checkpoint = open_witnessed_checkpoint(note, judging).checkpoint
-    return JudgedCheckpoint(checkpoint=checkpoint, keys=all_keys(history), history=history)
+    judging = _with_keys(policy, stated.origin, keys_in_force(history, chained.size - 1))
+    return JudgedCheckpoint(
+        witnessed=open_witnessed_checkpoint(note, judging), keys=all_keys(history), history=history
+    )
 
 
-def with_keys(policy: Policy, origin: str, keys: Sequence[VerifierKey]) -> Policy:
+def _with_keys(policy: Policy, origin: str, keys: Sequence[VerifierKey]) -> Policy:
     """The policy, with these keys in place of the ones it knows the ledger by."""
     others = [log for log in policy.logs if log.key.name != origin]
     own = [PolicyLog(key=key) for key in keys if key.algorithm is Algorithm.ED25519]

@@ -24,10 +24,9 @@ from domain.errors import InvalidError
 from domain.key_history import KEY_EVENTS_MAX, KeyEvent, KeyHistory
 from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.key_statement import check_key_event, read_key_event
-from ledger.ledger import Ledger
 from ledger.notes import VerifierKey, key_hint, parse_note
-from ledger.proven_entry import ProvenEntry, open_proven_entry, prove_entries
-from ledger.sealing_keys import all_keys, names_keys, open_seal
+from ledger.proven_entry import ProvenEntry, open_proven_entry
+from ledger.sealing_keys import all_keys, open_seal
 
 # An entry, a body with the signatures of every key in force, and a path of 64 hashes.
 KEY_CHAIN_BYTES_MAX = KEY_EVENTS_MAX * 32_768
@@ -37,28 +36,13 @@ class InvalidKeyChainError(InvalidError):
     """These keys cannot be trusted; ``field`` names the step."""
 
 
-async def prove_keys(ledger: Ledger, checkpoint: bytes = b"") -> tuple[bytes, tuple[ProvenEntry, ...]]:
-    """A checkpoint, and every key event that it covers, proven under it; ``checkpoint`` is one of this
-    ledger's, the newest seal if none is given."""
-    checkpoint = checkpoint or ledger.checkpoint
-    size = parse_checkpoint(parse_note(checkpoint).text).size
-    covered = [index for index in ledger.state.keys.indices if index < size]
-    checkpoint, parts = await prove_entries(ledger, covered, checkpoint)
-    return checkpoint, tuple(parts)
-
-
-async def changed_keys(ledger: Ledger, checkpoint: bytes) -> tuple[ProvenEntry, ...]:
-    """The key events under ``checkpoint`` if the ledger's keys have changed; none otherwise, for then its
-    first key is all there is to know."""
-    if not names_keys(parse_checkpoint(parse_note(checkpoint).text)):
-        return ()
-    return (await prove_keys(ledger, checkpoint))[1]
-
-
 def verify_key_chain(
-    parts: Sequence[ProvenEntry], note: bytes, trusted: Collection[VerifierKey]
+    parts: Sequence[ProvenEntry], note: bytes, trusted: Collection[VerifierKey] | None
 ) -> tuple[Checkpoint, KeyHistory]:
     """Verify the checkpoint ``note`` and the key events under it, by the steps above.
+
+    With ``trusted`` None step 3 is left out: the keys vouch for each other and for the checkpoint, and nobody
+    vouches for them.
 
     Raises: MalformedError, InvalidProvenEntryError, InvalidInclusionProofError (1), InvalidKeyChangeError,
     InvalidKeyEventError, LimitError (2), InvalidKeyChainError (2, 3), InvalidNoteError,
@@ -76,7 +60,7 @@ def verify_key_chain(
         event = read_key_event(opened.payload, recorded.event)
         history = check_key_event(history, checkpoint.origin, recorded.index, event)
     keys = all_keys(history)
-    if not any(key in keys for key in trusted):
+    if trusted is not None and not any(key in keys for key in trusted):
         raise InvalidKeyChainError(
             "none of this ledger's keys is one that you trust",
             field="step 3",

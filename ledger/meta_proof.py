@@ -12,13 +12,22 @@ Such an entry is filed under ``ledger/<label>``, where the label is
 Whoever knows a ledger's key can tell its entries; whoever does not cannot guess whose they are, because a
 public key, unlike a name, is not in any list of names.  The entry itself holds no name.
 
+As it travels, in base64::
+
+    {"entry": <the entry>, "keys": [<proven entry>, ...], "proof": <a tlog-proof of it>}
+
+``keys`` is there from the first change of the meta-log's own keys on: its key events, all of those that the
+proof's checkpoint covers, under that checkpoint (``ledger.key_chain``).
+
 Verifying one:
 
 1. The entry parses, and is of the type ``tenant.checkpointed.v1``.
 2. Its payload size and digest are those of the checkpoint's bytes.
 3. It is filed under the label of a key of the checkpoint's ledger, and is of another log than that.
-4. The proof is of the entry's index, and leads from the entry's leaf hash to the root of its checkpoint.
-5. Where the policy names the meta-log: that checkpoint is signed by it and cosigned as the policy asks.
+4. The proof is of the entry's index and of its log, and leads from the entry's leaf hash to the root of its
+   checkpoint.  A checkpoint that covers a change of the meta-log's keys comes with them, and they hold.
+5. Where the policy names the meta-log: that checkpoint is signed by it and cosigned as the policy asks; with
+   key events, the policy's key is any of the meta-log's, and it is signed by those that rule there.
 
 Without 5 nothing is known but that the parts fit together; what is told then says so.
 """
@@ -34,10 +43,15 @@ from domain.errors import InvalidError
 from domain.events import TenantCheckpointed
 from ledger.checkpoint import parse_checkpoint
 from ledger.entry import Entry, parse_entry
+from ledger.judged_checkpoint import MissingKeyEventsError, judge_checkpoint
+from ledger.key_chain import verify_key_chain
 from ledger.merkle import leaf_hash, verify_inclusion
 from ledger.notes import VerifierKey, format_verifier_key, parse_note
 from ledger.policy import Policy, WitnessedCheckpoint
-from ledger.tlog_proof import parse_tlog_proof, verify_tlog_proof
+from ledger.proven_entry import ProvenEntry
+from ledger.sealing_keys import names_keys
+from ledger.spelling import format_base64, parse_base64
+from ledger.tlog_proof import parse_tlog_proof
 
 LABEL_PREFIX = "tallystick/meta/v1"
 
@@ -47,10 +61,25 @@ class InvalidMetaProofError(InvalidError):
 
 
 class MetaProof(Struct, frozen=True, kw_only=True):
-    """The entry whose body is a ledger's checkpoint, and a tlog-proof of that entry; nothing is verified."""
+    """The entry whose body is a ledger's checkpoint, a tlog-proof of that entry, and the meta-log's key
+    events if it has changed its keys; nothing is verified."""
 
     entry: bytes
     proof: bytes
+    keys: tuple[ProvenEntry, ...] = ()
+
+    @property
+    def origin(self) -> str:
+        """The meta-log that the entry says it is of.  Raises: MalformedEntryError."""
+        return parse_entry(self.entry).origin
+
+
+class WireMetaProof(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A ``MetaProof`` as it travels, ``entry`` and ``proof`` in base64."""
+
+    entry: str
+    proof: str
+    keys: tuple[ProvenEntry, ...] = ()
 
 
 class VerifiedMeta(Struct, frozen=True, kw_only=True):
@@ -68,14 +97,28 @@ def meta_subject(first_key: VerifierKey) -> str:
     return f"ledger/{label}"
 
 
+def wire_meta(meta: MetaProof) -> WireMetaProof:
+    """Spell one."""
+    return WireMetaProof(entry=format_base64(meta.entry), proof=format_base64(meta.proof), keys=meta.keys)
+
+
+def read_meta(wire: WireMetaProof) -> MetaProof:
+    """Read one.  Raises: MalformedError."""
+    return MetaProof(
+        entry=parse_base64(wire.entry, "meta.entry"),
+        proof=parse_base64(wire.proof, "meta.proof"),
+        keys=wire.keys,
+    )
+
+
 def verify_meta_proof(
     meta: MetaProof, checkpoint: bytes, *, origin: str, keys: Sequence[VerifierKey], policy: Policy
 ) -> VerifiedMeta:
     """Check by the steps above that ``checkpoint`` (a signed note, verified by the caller) of the ledger
     ``origin`` with these keys is recorded in a meta-log.
 
-    Raises: MalformedError, InvalidMetaProofError (1 to 4), InvalidInclusionProofError (4), InvalidNoteError,
-    InvalidCheckpointError, InvalidQuorumError (5).
+    Raises: MalformedError, InvalidMetaProofError (1 to 4), InvalidInclusionProofError (4), and what
+    ``judge_checkpoint`` and ``verify_key_chain`` raise (4 and 5).
     """
     entry = parse_entry(meta.entry)
     if entry.event_type != TenantCheckpointed.TYPE:
@@ -91,17 +134,20 @@ def verify_meta_proof(
     proof = parse_tlog_proof(meta.proof)
     if proof.index != entry.index:
         raise _failed(4, "the proof is of another entry", str(entry.index), str(proof.index))
-    leaf = leaf_hash(meta.entry)
-    if all(log.key.name != entry.origin for log in policy.logs):
-        told = parse_checkpoint(parse_note(proof.checkpoint).text)
-        if told.origin != entry.origin:
-            raise _failed(4, "another log's checkpoint", entry.origin, told.origin)
-        verify_inclusion(proof.index, told.size, leaf, proof.path, told.root)
-        return VerifiedMeta(entry=entry, size=told.size, witnessed=None)
-    witnessed = verify_tlog_proof(proof, leaf, policy)
-    if witnessed.checkpoint.origin != entry.origin:
-        raise _failed(5, "another log's checkpoint", entry.origin, witnessed.checkpoint.origin)
-    return VerifiedMeta(entry=entry, size=witnessed.checkpoint.size, witnessed=witnessed)
+    told = parse_checkpoint(parse_note(proof.checkpoint).text)
+    if told.origin != entry.origin:
+        raise _failed(4, "another log's checkpoint", entry.origin, told.origin)
+    verify_inclusion(proof.index, told.size, leaf_hash(meta.entry), proof.path, told.root)
+    witnessed = None
+    if any(log.key.name == entry.origin for log in policy.logs):
+        witnessed = judge_checkpoint(proof.checkpoint, policy, meta.keys).witnessed
+    elif meta.keys:
+        verify_key_chain(meta.keys, proof.checkpoint, None)
+    elif names_keys(told):
+        raise MissingKeyEventsError(
+            "the meta-log's keys have changed, and its key events are not here", field="meta.keys"
+        )
+    return VerifiedMeta(entry=entry, size=told.size, witnessed=witnessed)
 
 
 def _failed(step: int, what: str, expected: str, actual: str) -> InvalidMetaProofError:

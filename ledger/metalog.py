@@ -24,13 +24,14 @@ from domain.errors import InvalidError
 from domain.events import KeyCreated, LedgerOpened, TenantCheckpointed
 from domain.key_history import KEY_EVENT_TYPES
 from ledger.checkpoint import Checkpoint, parse_checkpoint
-from ledger.covering import Covering, covering_of
+from ledger.covering import Covering
 from ledger.entry import parse_entry
 from ledger.ledger import APPEND_BYTES_MAX, READ_BATCH, Ledger, Proposal
 from ledger.meta_proof import MetaProof, meta_subject
 from ledger.notes import parse_note
 from ledger.ports import APPEND_EVENTS_MAX, Record
-from ledger.sealing_keys import all_keys
+from ledger.proving import changed_keys
+from ledger.sealing_keys import all_keys, ruling_log_key
 from ledger.tiles import prove_inclusion, root_from_tiles
 from ledger.tlog_proof import TlogProof, format_tlog_proof
 from ledger.witnessing import LogWitnessing
@@ -104,13 +105,14 @@ class MetaLog:
         cosigned = await self.witnessing.cosigned_checkpoint(first.index + 1)
         if cosigned is None:
             return None
+        cosigners = self.witnessing.cosigners(cosigned)
         meta_size = _checkpoint_in(cosigned).size
         place = max(
             (one for one in self._places[subject] if one.size > index and one.index < meta_size),
             key=lambda one: one.size,
             default=None,
         )
-        if place is None:
+        if place is None or not cosigners:
             return None
         record, _ = await self.ledger.get(place.index)
         if place.size > ledger.size:
@@ -120,7 +122,17 @@ class MetaLog:
         path = prove_inclusion(self.ledger.tile, place.index, meta_size)
         proof = TlogProof(index=place.index, path=tuple(path), checkpoint=cosigned)
         self._forget(subject, meta_size)
-        return covering_of(record.payload, MetaProof(entry=record.entry, proof=format_tlog_proof(proof)))
+        return Covering(
+            checkpoint=record.payload,
+            size=place.size,
+            meta=MetaProof(
+                entry=record.entry,
+                proof=format_tlog_proof(proof),
+                keys=await changed_keys(self.ledger, cosigned),
+            ),
+            cosigners=cosigners,
+            meta_key=ruling_log_key(self.ledger.state.keys, meta_size),
+        )
 
     async def check_ledger(self, ledger: Ledger) -> list[MetaFinding]:
         """Every recorded checkpoint of ``ledger`` that it does not begin with, or that is larger than it is.

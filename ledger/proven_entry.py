@@ -3,27 +3,24 @@ checkpoint that stands beside them.
 
     {"entry": base64, "path": [base64, ...], "payload": base64}
 
-Many of them share one checkpoint (``ledger.completeness``, ``ledger.audit_bundle``).
+Many of them share one checkpoint (``ledger.completeness``, ``ledger.audit_bundle``).  ``ledger.proving``
+takes them from a ledger.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 
 from msgspec import Struct
 
 from domain.errors import InvalidError
 from domain.events import Recorded
-from ledger.checkpoint import Checkpoint, parse_checkpoint
+from ledger.checkpoint import Checkpoint
 from ledger.entry import parse_entry
-from ledger.ledger import Ledger
 from ledger.merkle import leaf_hash, verify_inclusion
-from ledger.notes import parse_note
 from ledger.ports import Record
 from ledger.recorded import recorded_of
-from ledger.spelling import format_base64, parse_base64, parse_hash
-from ledger.tiles import prove_inclusion
+from ledger.spelling import parse_base64, parse_hash
 
 
 class InvalidProvenEntryError(InvalidError):
@@ -44,27 +41,6 @@ class OpenedEntry(Struct, frozen=True, kw_only=True):
     recorded: Recorded
     payload: bytes
     leaf: bytes
-
-
-async def prove_entries(
-    ledger: Ledger, indices: Sequence[int], checkpoint: bytes = b""
-) -> tuple[bytes, list[ProvenEntry]]:
-    """One checkpoint, and the entries at ``indices`` proven under it; ``checkpoint`` is one of this ledger's,
-    the newest seal if none is given.  Raises: UnknownError."""
-    # All paths are taken at one size, before anything is awaited.
-    checkpoint = checkpoint or ledger.checkpoint
-    size = parse_checkpoint(parse_note(checkpoint).text).size
-    paths = [prove_inclusion(ledger.tile, index, size) for index in indices]
-    records = [(await ledger.get(index))[0] for index in indices]
-    entries = [
-        ProvenEntry(
-            entry=format_base64(record.entry),
-            path=tuple(format_base64(node) for node in path),
-            payload=format_base64(record.payload),
-        )
-        for record, path in zip(records, paths, strict=True)
-    ]
-    return checkpoint, entries
 
 
 def open_proven_entry(part: ProvenEntry, checkpoint: Checkpoint) -> OpenedEntry:

@@ -20,7 +20,7 @@ from domain.errors import InvalidError
 from domain.key_history import KeyHistory, Standing
 from ledger.checkpoint import Checkpoint, InvalidCheckpointError, checkpoint_of
 from ledger.key_statement import verifier_key
-from ledger.notes import VerifierKey, format_verifier_key, key_hint, open_note
+from ledger.notes import Algorithm, VerifierKey, format_verifier_key, key_hint, open_note
 
 KEYS_LINE = "keys"
 
@@ -50,6 +50,13 @@ def keys_in_force(history: KeyHistory, index: int) -> tuple[VerifierKey, ...]:
 def ruling_keys(history: KeyHistory, index: int) -> tuple[VerifierKey, ...]:
     """The keys that must sign for the entry at ``index``."""
     return tuple(verifier_key(span.verifier_key) for span in history.ruling(index))
+
+
+def ruling_log_key(history: KeyHistory, size: int) -> VerifierKey:
+    """The Ed25519 key that rules at the last of the first ``size`` entries: a checkpoint over them verifies
+    with it, and a policy can name it."""
+    keys = ruling_keys(history, size - 1)
+    return next(key for key in keys if key.algorithm is Algorithm.ED25519)
 
 
 def all_keys(history: KeyHistory) -> tuple[VerifierKey, ...]:

@@ -217,6 +217,11 @@ class TopicTree:
         place = bisect.bisect_left(self._keys, key)
         return place, place < len(self._keys) and self._keys[place] == key
 
+    def state_of(self, topic: str) -> TopicState | None:
+        """What is committed about ``topic``; None where nothing is recorded about it."""
+        place, is_there = self.place(topic)
+        return self.states[place] if is_there else None
+
     def path(self, place: int) -> list[bytes]:
         """Inclusion path of the line at ``place``."""
         return inclusion_path(place, len(self._leaves), self._node)

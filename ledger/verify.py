@@ -5,7 +5,8 @@
 3. The entry commits to the envelope: its payload digest is the SHA-256 of the envelope's bytes.
 4. The proof's checkpoint is signed by the key (and cosigned as the policy asks), for the same ledger.  Where
    the bundle says that this checkpoint is recorded in a meta-log, it is (``ledger.meta_proof``); where the
-   policy names that meta-log, it is the meta-log's checkpoint that is cosigned as the policy asks.  Where the
+   policy names that meta-log, it is the meta-log's checkpoint that is cosigned as the policy asks
+   (``ledger.judged_covering``).  Where the
    bundle carries the ledger's key events, the key is any one of that history, and the checkpoint is signed
    by the keys that rule at its last entry (``ledger.key_chain``).  A checkpoint that covers a change of keys
    comes with them.
@@ -26,26 +27,22 @@ import hashlib
 from collections.abc import Mapping
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from domain.digests import digest_hex, digest_of
 from domain.errors import InvalidError
 from domain.events import ReceiptIssued
 from domain.outcomes import Outcome, worst
 from ledger.bundle import parse_bundle
-from ledger.checkpoint import Checkpoint, parse_checkpoint
+from ledger.checkpoint import Checkpoint
 from ledger.dsse import parse_envelope, verify_envelope
 from ledger.entry import Entry, parse_entry
-from ledger.judged_checkpoint import with_keys
-from ledger.key_chain import verify_key_chain
-from ledger.merkle import leaf_hash
-from ledger.meta_proof import VerifiedMeta, verify_meta_proof
-from ledger.notes import parse_note
-from ledger.policy import NO_QUORUM, Policy, WitnessedCheckpoint
+from ledger.judged_covering import judge_covering
+from ledger.merkle import leaf_hash, verify_inclusion
+from ledger.meta_proof import VerifiedMeta
+from ledger.policy import Policy, WitnessedCheckpoint
 from ledger.receipt import Predicate, parse_receipt
-from ledger.sealing_keys import all_keys, check_ruled, keys_in_force, names_keys
 from ledger.statement import PAYLOAD_TYPE, parse_statement
-from ledger.tlog_proof import parse_tlog_proof, verify_tlog_proof
+from ledger.tlog_proof import parse_tlog_proof
 
 STEPS = {
     1: "bundle parses",
@@ -109,28 +106,14 @@ def verify_bundle(
     proof = parse_tlog_proof(bundle.proof)
     if proof.index != entry.index:
         raise _failed(5, expected=f"index {entry.index}", actual=f"index {proof.index}")
-    history = None
-    if names_keys(parse_checkpoint(parse_note(proof.checkpoint).text)) and not bundle.keys:
-        raise _failed(4, expected="the key events that the checkpoint names", actual="none in the bundle")
-    if bundle.keys:
-        checkpoint, history = verify_key_chain(bundle.keys, proof.checkpoint, known)  # 4
-        known = list(all_keys(history))
-        policy = with_keys(policy, entry.origin, keys_in_force(history, checkpoint.size - 1))
-    meta = None
-    if bundle.meta is not None:
-        meta = verify_meta_proof(
-            bundle.meta, proof.checkpoint, origin=entry.origin, keys=known, policy=policy
-        )  # 4
-    covering = meta.witnessed if meta is not None else None
-    # Cosignatures are asked for once, where the policy can judge them.
-    asked = policy if covering is None else replace(policy, quorum=NO_QUORUM)
-    own = verify_tlog_proof(proof, leaf_hash(bundle.entry), asked)  # 4 and 5
-    if own.checkpoint.origin != entry.origin:
-        raise _failed(4, expected=entry.origin, actual=own.checkpoint.origin)
+    covering = judge_covering(proof.checkpoint, policy, bundle.keys, bundle.meta)  # 4
+    checkpoint = covering.checkpoint
+    if checkpoint.origin != entry.origin:
+        raise _failed(4, expected=entry.origin, actual=checkpoint.origin)
+    verify_inclusion(proof.index, checkpoint.size, leaf_hash(bundle.entry), proof.path, checkpoint.root)  # 5
     envelope = parse_envelope(bundle.envelope)
-    signers = verify_envelope(envelope, known, payload_type=PAYLOAD_TYPE)  # 6
-    if history is not None:
-        check_ruled(history, entry.index, signers)
+    signers = verify_envelope(envelope, covering.judged.keys, payload_type=PAYLOAD_TYPE)  # 6
+    covering.judged.check_signers(entry.index, signers)
     receipt_id, predicate = parse_receipt(bundle.envelope)
     if predicate.ledger != entry.origin or entry.subject != f"receipt/{receipt_id}":
         raise _failed(
@@ -153,9 +136,9 @@ def verify_bundle(
     return VerifiedReceipt(
         receipt_id=receipt_id,
         entry=entry,
-        checkpoint=own.checkpoint,
-        witnessed=covering or own,
-        meta=meta,
+        checkpoint=checkpoint,
+        witnessed=covering.witnessed,
+        meta=covering.meta,
         predicate=predicate,
         artifacts=named,
         checked_artifacts=tuple(sorted(artifacts or ())),

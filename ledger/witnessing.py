@@ -135,10 +135,16 @@ class LogWitnessing:
             await self.ledger.catch_up()
         return note if self._continues(checkpoint) else None
 
+    def cosigners(self, note: bytes) -> tuple[VerifierKey, ...]:
+        """The policy's witnesses who have cosigned this checkpoint of the ledger.  Raises: InvalidError when
+        they are too few."""
+        return tuple(one.key for one in open_witnessed_checkpoint(note, self.policy).cosignatures)
+
     async def covering(self, index: int) -> Covering | None:
         """The newest witnessed checkpoint that covers the entry at ``index``; None while there is none."""
         note = await self.cosigned_checkpoint(index + 1)
-        return None if note is None else covering_of(note)
+        cosigners = () if note is None else self.cosigners(note)
+        return covering_of(note, cosigners) if note is not None and cosigners else None
 
     # -- one witness
 

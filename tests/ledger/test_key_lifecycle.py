@@ -16,13 +16,14 @@ from domain.key_history import ED25519, ML_DSA_44, Standing
 from domain.state import State
 from ledger.audit import audit
 from ledger.checkpoint import open_checkpoint
-from ledger.key_chain import InvalidKeyChainError, prove_keys, verify_key_chain
+from ledger.key_chain import InvalidKeyChainError, verify_key_chain
 from ledger.key_change import declare_compromised, revoke_key, rotate_key
 from ledger.key_statement import key_statement, sign_key_event
 from ledger.ledger import Ledger, Proposal, ledger_name
 from ledger.merkle import verify_consistency
 from ledger.notes import format_verifier_key, key_hint, parse_note, verifier_key_of
 from ledger.proven_entry import ProvenEntry
+from ledger.proving import prove_entries, prove_keys
 from ledger.sealing_keys import InvalidSignerError, all_keys, check_ruled
 from tests.ledger.desk import ORIGIN, TENANT, open_ledger
 from tests.ledger.key_ring import KeyRing
@@ -373,8 +374,6 @@ async def test_any_key_an_auditor_trusts_leads_to_all_of_them(tmp_path: Path) ->
 
 
 async def _prove_others(ledger: Ledger) -> list[ProvenEntry]:
-    from ledger.proven_entry import prove_entries
-
     return (await prove_entries(ledger, range(3)))[1]
 
 
