@@ -113,6 +113,8 @@ def _judge(gate: Gate, track: MetricTrack | None, window_count: int) -> GateTrac
             actual=gate.unit,
             remedy=f"State the limits of {gate.metric} in {track.unit}.",
         )
+    if track is not None and _all_pass(gate, track):
+        return _passed(gate, cast(tuple[float, ...], track.values))
     values: Sequence[float | None] = (None,) * window_count if track is None else track.values
     outcomes, margins, reasons = _judge_windows(gate, track, values)
     letter, window = _judge_run(gate, outcomes, margins, values)
@@ -138,6 +140,28 @@ def _judge(gate: Gate, track: MetricTrack | None, window_count: int) -> GateTrac
     )
 
 
+def _passed(gate: Gate, values: tuple[float, ...]) -> GateTrack:
+    """A gate that every window passes: all margins are 1, so the value alone says which is the worst."""
+    count = len(values)
+    position = _set_aside_max(count, gate.window_pass_fraction_min)
+    outcomes, margins = PASS * count, (1.0,) * count
+    window = _nth_worst(gate, PASS, position, outcomes, margins, values)
+    return GateTrack(
+        gate_id=gate.gate_id,
+        metric=gate.metric,
+        unit=gate.unit,
+        outcomes=outcomes,
+        margins=margins,
+        reasons=(),
+        outcome=Outcome.PASS,
+        reason=Reason.NONE,
+        value=values[window],
+        margin=1.0,
+        window=window,
+        required=gate.required,
+    )
+
+
 def _judge_windows(
     gate: Gate, track: MetricTrack | None, values: Sequence[float | None]
 ) -> tuple[str, tuple[float | None, ...], tuple[Reason, ...]]:
@@ -145,8 +169,6 @@ def _judge_windows(
     count = len(values)
     if track is None:
         return ABSTAIN * count, (None,) * count, (Reason.NOT_MEASURED,) * count
-    if _all_pass(gate, track):
-        return PASS * count, (1.0,) * count, (Reason.NONE,) * count
     # ``at_least`` is ``at_most`` seen in a mirror; negating a float is exact.
     sign = 1.0 if gate.rule == "at_most" else -1.0
     pass_limit, fail_limit = sign * gate.pass_limit, sign * gate.fail_limit

@@ -16,6 +16,7 @@ Artifact ``delay-track.columns``: table ``window`` (``start_s``, ``delay_s``, ``
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from msgspec import Struct
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from domain.columns import Column
 from domain.errors import InvalidError
+from domain.metrics import MetricTrack
 from domain.outcomes import Reason
 from domain.procedures.coherence import effective_segments, pair_coherence
 from domain.procedures.options import LAG_SECONDS_MAX, SignalOptions, band_bins, parse_options
@@ -30,7 +32,7 @@ from domain.procedures.procedure import Procedure, ProcedureInput, ProcedureResu
 from domain.procedures.recording import pair_of, recording_of
 from domain.procedures.tables import columns_artifact, facts_of, values_of, window_starts
 from domain.quantise import SECONDS_GUARD_MIN, quantise_score, quantise_seconds
-from domain.signal.coherence import CONFIDENCE_SIGMAS, null_threshold
+from domain.signal.coherence import CONFIDENCE_SIGMAS, Coherence, null_threshold
 from domain.signal.delay import PSR_MIN, Band, delay_of
 from domain.signal.measured import Measured, missing, track_of
 from domain.signal.quantiles import median
@@ -74,41 +76,42 @@ def run(given: ProcedureInput) -> ProcedureResult:
     x, _ = pair_of(recording)
     rate_hz = x.sample_rate_hz
     band = band_bins(options.band_for(rate_hz), options.segments, rate_hz)
-    windows = [
-        _window_delay(align_pair(slices[0], slices[1], x.interval_ns), options, band, rate_hz)
-        for slices in recording.slices
+    pairs = (align_pair(slices[0], slices[1], x.interval_ns) for slices in recording.slices)
+    delays = [
+        delay_in_window(pair, pair_coherence(pair, options.segments, band), options, band, rate_hz)
+        for pair in pairs
     ]
-    seconds = [window.seconds for window in windows]
-    uncertainties = [window.uncertainty_seconds for window in windows]
-    psrs = [window.psr for window in windows]
-    polarities = [window.polarity for window in windows]
-    excesses = [window.excess for window in windows]
-    starts = window_starts(recording.windows)
     columns = (
-        Column(table="window", name="start_s", unit="s", values=starts),
-        Column(table="window", name="delay_s", unit="s", values=values_of(seconds)),
-        Column(table="window", name="uncertainty_s", unit="s", values=values_of(uncertainties)),
-        Column(table="window", name="psr", unit="1", values=values_of(psrs)),
-        Column(table="window", name="polarity", unit="1", values=values_of(polarities)),
-        Column(table="window", name="band_coherence_excess", unit="1", values=values_of(excesses)),
+        Column(table="window", name="start_s", unit="s", values=window_starts(recording.windows)),
+        _column("delay_s", "s", [each.seconds for each in delays]),
+        _column("uncertainty_s", "s", [each.uncertainty_seconds for each in delays]),
+        _column("psr", "1", [each.psr for each in delays]),
+        _column("polarity", "1", [each.polarity for each in delays]),
+        _column("band_coherence_excess", "1", [each.excess for each in delays]),
     )
     return ProcedureResult(
         windows=recording.windows,
-        metrics=(
-            *recording.quality,
-            track_of("delay.seconds", "s", seconds),
-            track_of("delay.uncertainty_seconds", "s", uncertainties),
-            track_of("delay.psr", "1", psrs),
-            track_of("delay.polarity", "1", polarities),
-            track_of("delay.band_coherence_excess", "1", excesses),
-        ),
+        metrics=(*recording.quality, *delay_tracks(delays)),
         artifacts=(columns_artifact("delay-track.columns", columns, facts_of(recording, options)),),
     )
 
 
-def _window_delay(pair: AlignedPair, options: DelayOptions, band: slice, rate_hz: float) -> WindowDelay:
+def delay_tracks(delays: Sequence[WindowDelay]) -> tuple[MetricTrack, ...]:
+    """The procedure's own metrics."""
+    return (
+        track_of("delay.seconds", "s", [each.seconds for each in delays]),
+        track_of("delay.uncertainty_seconds", "s", [each.uncertainty_seconds for each in delays]),
+        track_of("delay.psr", "1", [each.psr for each in delays]),
+        track_of("delay.polarity", "1", [each.polarity for each in delays]),
+        track_of("delay.band_coherence_excess", "1", [each.excess for each in delays]),
+    )
+
+
+def delay_in_window(
+    pair: AlignedPair, coherence: Coherence | Reason, options: DelayOptions, band: slice, rate_hz: float
+) -> WindowDelay:
+    """Delay of a pair whose coherence (``pair_coherence`` of the same band) is known."""
     segments = options.segments
-    coherence = pair_coherence(pair, segments, band)
     effective = effective_segments(pair, segments).value
     if isinstance(coherence, Reason) or pair.x is None or pair.y is None or effective is None:
         reason = coherence if isinstance(coherence, Reason) else pair.reason
@@ -141,6 +144,10 @@ def _window_delay(pair: AlignedPair, options: DelayOptions, band: slice, rate_hz
 def _without_delay(psr: Measured, excess: Measured, reason: Reason) -> WindowDelay:
     none = missing(reason)
     return WindowDelay(seconds=none, uncertainty_seconds=none, psr=psr, polarity=none, excess=excess)
+
+
+def _column(name: str, unit: str, items: Sequence[Measured]) -> Column:
+    return Column(table="window", name=name, unit=unit, values=values_of(items))
 
 
 def _coherent_band(

@@ -76,7 +76,7 @@ class SignalOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 def parse_options(kind: type[Options], options: Mapping[str, Any]) -> Options:
     """Options as a struct of ``kind``.  Raises: InvalidError naming the option that is unknown or wrong."""
-    known = tuple(field.name for field in msgspec.structs.fields(kind))
+    known = kind.__struct_fields__
     unknown = sorted(str(name) for name in options if name not in known)
     if unknown:
         raise InvalidError("unknown option", field=f"options.{unknown[0]}"[:80], expected=", ".join(known))

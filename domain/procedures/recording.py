@@ -10,7 +10,7 @@ from domain.metrics import MetricTrack, Window
 from domain.procedures.options import SignalOptions
 from domain.procedures.procedure import ProcedureInput
 from domain.signal.quality import quality_tracks
-from domain.signal.timemarks import Timeline, timeline_of
+from domain.signal.timemarks import Timeline, timelines_of
 from domain.windows import WindowSlice, plan_windows, slice_window
 
 
@@ -34,7 +34,7 @@ def recording_of(given: ProcedureInput, options: SignalOptions) -> Recording:
     Raises: MalformedError when a channel is missing, there twice or empty, or channels share no time;
     LimitError.
     """
-    timelines = tuple(timeline_of(channel) for channel in _chosen(given, options.channels))
+    timelines = timelines_of(_chosen(given, options.channels))
     windows = plan_windows(timelines, options.window_seconds)
     slices = tuple(
         tuple(slice_window(timeline, window.start_ns or 0, window.end_ns or 0) for timeline in timelines)

@@ -55,9 +55,18 @@ def exact_mean(samples: NDArray[Any]) -> float:
         return math.nan
 
 
+def exact_means(rows: NDArray[Any]) -> NDArray[np.float64]:
+    """``exact_mean`` of every row of a 2-D array."""
+    if rows.dtype.kind == "i" and rows.dtype.itemsize <= 4 and rows.shape[1] < 2**21:
+        # Such sums are exact as doubles, so that one division rounds them as Python's division of integers.
+        exact: NDArray[np.float64] = rows.sum(axis=1, dtype=np.int64) / rows.shape[1]
+        return exact
+    return np.array([exact_mean(row) for row in rows])
+
+
 def sequential_sum(values: NDArray[np.float64]) -> float:
     """Sum from the first to the last, in that order on every machine and in every version; 0 of nothing."""
-    return float(np.cumsum(values)[-1]) if values.size else 0.0
+    return float(values.cumsum()[-1]) if values.size else 0.0
 
 
 def _sum_of_squares(samples: NDArray[Any], reach: int) -> int:

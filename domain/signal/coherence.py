@@ -43,8 +43,12 @@ def coherence_of(
     tx, ty = transforms_of(x, segments), transforms_of(y, segments)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         # Multiplied out in real numbers, so that no complex kernel has a say in the order.
-        real = sum_over_segments(tx.real * ty.real + tx.imaginary * ty.imaginary)
-        imaginary = sum_over_segments(tx.real * ty.imaginary - tx.imaginary * ty.real)
+        products = tx.real * ty.real
+        products += tx.imaginary * ty.imaginary
+        real = sum_over_segments(products)
+        products = tx.real * ty.imaginary
+        products -= tx.imaginary * ty.real
+        imaginary = sum_over_segments(products)
         # Divided one power at a time: their product may overflow where neither does.
         msc = (real / tx.power) * (real / ty.power) + (imaginary / tx.power) * (imaginary / ty.power)
     for transforms in (tx, ty):
@@ -54,7 +58,8 @@ def coherence_of(
             return Reason.STUCK_VALUE
     if not bool(np.isfinite(msc[band]).all()):
         return Reason.NON_FINITE
-    return Coherence(msc=np.clip(np.nan_to_num(msc, nan=0.0), 0.0, 1.0), x=tx, y=ty)
+    msc[np.isnan(msc)] = 0.0
+    return Coherence(msc=msc.clip(0.0, 1.0), x=tx, y=ty)
 
 
 def null_threshold(effective_segments: float, exceedance: float) -> float:

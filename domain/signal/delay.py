@@ -74,10 +74,11 @@ def delay_of(
     spectrum = np.zeros(length * finer // 2 + 1, np.complex128)
     spectrum.real[bins] = real
     spectrum.imag[bins] = imaginary
-    lags = scipy.fft.irfft(spectrum, length * finer) * (length * finer / (2 * bins.size))
+    lags = scipy.fft.irfft(spectrum, length * finer)
     point_hz = sample_rate_hz * finer
     reach = min(math.floor(lag_seconds_max * point_hz), lags.size // 2 - 1)
     near = np.concatenate((lags[lags.size - reach :], lags[: reach + 1]))
+    near *= length * finer / (2 * bins.size)
     at = int(np.argmax(np.abs(near)))
     rms = math.sqrt(sequential_sum(near * near) / near.size)
     if rms == 0.0:
@@ -97,14 +98,25 @@ def _whitened(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Frequencies that take part and the cross-spectrum Y conj(X) there, scaled to magnitude 1."""
     fx, fy = (scipy.fft.rfft(_tapered(samples), length) for samples in (x, y))
-    nearest = np.rint(np.arange(1, length // 2) * (sample_rate_hz / (length * band.spacing_hz)))
-    bins = 1 + np.flatnonzero(band.takes_part[nearest.astype(np.int64)])
+    bins = _nearest_bins(length, sample_rate_hz, band)
     xr, xi, yr, yi = fx.real[bins], fx.imag[bins], fy.real[bins], fy.imag[bins]
     real, imaginary = yr * xr + yi * xi, yi * xr - yr * xi
     magnitude = np.sqrt(real * real + imaginary * imaginary)
     is_there = (magnitude > 0.0) & np.isfinite(magnitude)
     bins, magnitude = bins[is_there], magnitude[is_there]
     return bins, real[is_there] / magnitude, imaginary[is_there] / magnitude
+
+
+def _nearest_bins(length: int, sample_rate_hz: float, band: Band) -> NDArray[np.int64]:
+    """Frequencies of a transform of ``length`` samples, neither 0 nor Nyquist's, for which the nearest Welch
+    frequency takes part."""
+    ratio = sample_rate_hz / (length * band.spacing_hz)
+    part = np.flatnonzero(band.takes_part)
+    # Nothing outside these is nearest to one of them, and most of the frequencies are outside.
+    first, last = math.floor((int(part[0]) - 1) / ratio), math.ceil((int(part[-1]) + 1) / ratio)
+    candidates = np.arange(max(first, 1), min(last + 1, length // 2))
+    bins: NDArray[np.int64] = candidates[band.takes_part[np.rint(candidates * ratio).astype(np.int64)]]
+    return bins
 
 
 def _tapered(samples: NDArray[Any]) -> NDArray[np.float64]:
@@ -131,11 +143,11 @@ def _refined(
 ) -> tuple[float, float]:
     """Lag and height of the extremum of R(t) = mean(re cos wt - im sin wt) next to ``start``, within one
     step."""
-    lag = start
+    lag, squared = start, omega * omega
     for _ in range(_NEWTON_STEPS):
         cos, sin = np.cos(omega * lag), np.sin(omega * lag)
         even, odd = real * cos - imaginary * sin, real * sin + imaginary * cos
-        slope, bend = -sequential_sum(omega * odd), -sequential_sum(omega * omega * even)
+        slope, bend = -sequential_sum(omega * odd), -sequential_sum(squared * even)
         height = sequential_sum(even) / omega.size
         # At an extremum the curve bends away from its own height; elsewhere Newton would run off.
         if bend * height >= 0.0:
@@ -145,8 +157,10 @@ def _refined(
         if abs(following - lag) < 1e-13:
             break
         lag = following
-    even = real * np.cos(omega * lag) - imaginary * np.sin(omega * lag)
-    return lag, max(-1.0, min(1.0, sequential_sum(even) / omega.size))
+    else:
+        even = real * np.cos(omega * lag) - imaginary * np.sin(omega * lag)
+        height = sequential_sum(even) / omega.size
+    return lag, max(-1.0, min(1.0, height))
 
 
 def _least_deviation(band: Band, window_seconds: float) -> float:

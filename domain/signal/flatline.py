@@ -28,7 +28,7 @@ def unique_count(samples: NDArray[Any]) -> int:
         low, high = int(samples.min()), int(samples.max())
         if high - low < _TABLE_RANGE_PER_SAMPLE * samples.size:
             seen = np.zeros(high - low + 1, np.bool_)
-            seen[samples.astype(np.int64) - low] = True
+            seen[np.subtract(samples, low, dtype=np.int64)] = True
             return int(np.count_nonzero(seen))
     ordered = np.sort(samples)
     is_new = (ordered[1:] != ordered[:-1]) & ~(np.isnan(ordered[1:]) & np.isnan(ordered[:-1]))

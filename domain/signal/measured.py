@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from msgspec import Struct
 
@@ -27,22 +28,22 @@ def missing(reason: Reason) -> Measured:
 def worst_of(pick: Callable[[Sequence[float]], float], items: Sequence[Measured]) -> Measured:
     """The worst of several channels, ``pick`` being ``max`` or ``min``; a missing one is worse than any
     value."""
-    values: list[float] = []
-    for item in items:
-        if item.value is None:
-            return item
-        values.append(item.value)
-    return items[values.index(pick(values))] if values else missing(Reason.NOT_MEASURED)
+    if not items:
+        return missing(Reason.NOT_MEASURED)
+    values = [item.value for item in items]
+    if None in values:
+        return items[values.index(None)]
+    return items[values.index(pick(cast(list[float], values)))]
 
 
 def track_of(name: str, unit: str, items: Sequence[Measured]) -> MetricTrack:
     """The track of one metric, one item per window; columns that say nothing are left out."""
-    is_missing = any(item.value is None for item in items)
-    is_guarded = any(item.guard_band > 0.0 for item in items)
+    values = tuple([item.value for item in items])
+    guard_bands = tuple([item.guard_band for item in items])
     return MetricTrack(
         name=name,
         unit=unit,
-        values=tuple(item.value for item in items),
-        reasons=tuple(item.reason for item in items) if is_missing else (),
-        guard_bands=tuple(item.guard_band for item in items) if is_guarded else (),
+        values=values,
+        reasons=tuple([item.reason for item in items]) if None in values else (),
+        guard_bands=guard_bands if any(band > 0.0 for band in guard_bands) else (),
     )

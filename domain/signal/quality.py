@@ -90,10 +90,13 @@ def quality_tracks(
     rows: dict[str, list[Measured]] = {name: [] for name, _, _ in QUALITY_METRICS}
     for window, present in zip(windows, slices, strict=True):
         start, end = window.start_ns or 0, window.end_ns or 0
-        per_channel = [
-            _of_marks(timeline, start, end) | _of_samples(timeline, one, full_scale)
-            for timeline, one, full_scale in zip(timelines, present, full_scales, strict=True)
-        ]
+        per_channel = []
+        marks: dict[str, Measured] = {}
+        for at, (timeline, one, full_scale) in enumerate(zip(timelines, present, full_scales, strict=True)):
+            if not at or timeline.time_ns is not timelines[at - 1].time_ns:
+                marks = _of_marks(timeline, start, end)
+            clock = {"clock.timing_quality_percent": timing_quality(timeline, (start, end))}
+            per_channel.append(marks | clock | _of_samples(timeline, one, full_scale))
         # The last instant of the window is the oldest the calibration gets in it.
         age = age_ratio(calibration, names, end - 1)
         for name, unit, pick in QUALITY_METRICS:
@@ -118,7 +121,6 @@ def _of_marks(timeline: Timeline, start: int, end: int) -> dict[str, Measured]:
         "sampling.jitter_p99_ratio": sampling.jitter_p99_ratio,
         "sampling.rate_error_ppm": sampling.rate_error_ppm,
         "clock.step_seconds_max": sampling.step_seconds,
-        "clock.timing_quality_percent": timing_quality(timeline, (start, end)),
     }
 
 

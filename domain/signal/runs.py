@@ -19,8 +19,14 @@ class Runs(Struct, frozen=True, kw_only=True, eq=False):
 def runs_of(samples: NDArray[Any]) -> Runs:
     """The runs of a 1-D array of at least one sample.  NaN equals nothing, so each NaN is a run of its
     own."""
-    start = np.concatenate((np.zeros(1, np.int64), np.flatnonzero(samples[1:] != samples[:-1]) + 1))
-    return Runs(start=start, length=np.diff(start, append=samples.size))
+    is_new = np.empty(samples.size, np.bool_)
+    is_new[0] = True
+    np.not_equal(samples[1:], samples[:-1], out=is_new[1:])
+    start = is_new.nonzero()[0]
+    length = np.empty_like(start)
+    np.subtract(start[1:], start[:-1], out=length[:-1])
+    length[-1] = samples.size - start[-1]
+    return Runs(start=start, length=length)
 
 
 def longest_true(flags: NDArray[np.bool_]) -> int:

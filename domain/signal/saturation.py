@@ -75,10 +75,12 @@ def _plateaus(samples: NDArray[Any], runs: Runs, least: Any, most: Any) -> NDArr
     none = np.zeros(0, np.int64)
     if least == most:
         return none  # A flat line is another gate's business.
-    value = samples[runs.start]
-    candidates = np.flatnonzero((runs.length >= PLATEAU_SAMPLES_MIN) & ((value == least) | (value == most)))
+    flat = np.flatnonzero(runs.length >= PLATEAU_SAMPLES_MIN)
+    level = samples[runs.start[flat]]
+    candidates = flat[(level == least) | (level == most)]
     if candidates.size == 0:
         return none
+    value = samples[runs.start]
     step = np.abs(np.diff(value.astype(np.float64)))
     quantum = _quantum(value)
     # Step r leads from run r into run r + 1; the first and the last run have one edge only.

@@ -13,10 +13,12 @@ arrives late but fits into its place is out of order and nothing else.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from domain.dataset import Channel
@@ -77,7 +79,7 @@ class Timeline(Struct, frozen=True, kw_only=True, eq=False):
         allowed."""
         # In integers: a Unix time in nanoseconds has more digits than a double.
         early = time_ns - math.floor(self.interval_ns / 2)
-        piece = int(np.searchsorted(self.time_ns, early, side="left")) - 1
+        piece = int(self.time_ns.searchsorted(early)) - 1
         if piece < 0:
             return 0
         steps = math.ceil((early - int(self.time_ns[piece])) / self.interval_ns)
@@ -86,19 +88,19 @@ class Timeline(Struct, frozen=True, kw_only=True, eq=False):
 
     def time_at(self, position: int) -> float:
         """Time of a sample relative to ``start_ns``, nanoseconds."""
-        piece = int(np.searchsorted(self.position, position, side="right")) - 1
+        piece = int(self.position.searchsorted(position, "right")) - 1
         steps = position - int(self.position[piece])
         return (int(self.time_ns[piece]) - self.start_ns) + steps * self.interval_ns
 
     def is_covered_twice(self, position: int) -> bool:
         """Whether samples in pieces before that of the one at ``position`` lie at its time or later."""
-        piece = int(np.searchsorted(self.position, position, side="right")) - 1
+        piece = int(self.position.searchsorted(position, "right")) - 1
         return int(self.covered_ns[piece]) - self.start_ns > self.time_at(position) + self.interval_ns / 2
 
     def next_break(self, position: int) -> tuple[int, Reason]:
         """Where the unbroken stretch that holds the sample at ``position`` ends, and what ends it."""
-        piece = int(np.searchsorted(self.position, position, side="right")) - 1
-        at = int(np.searchsorted(self.breaks, piece, side="right"))
+        piece = int(self.position.searchsorted(position, "right")) - 1
+        at = int(self.breaks.searchsorted(piece, "right"))
         if at == self.breaks.size:
             return self.samples.size, Reason.LACK_OF_DATA_SAMPLES
         broken = int(self.breaks[at])
@@ -117,6 +119,27 @@ class SamplingQuality(Struct, frozen=True, kw_only=True):
     step_seconds: Measured
 
 
+def timelines_of(channels: Sequence[Channel]) -> tuple[Timeline, ...]:
+    """Timelines of channels; marks that one has in common with the channel before it, as those of one
+    digitiser have, are sorted out once.
+
+    Raises: MalformedError when a channel has no samples.
+    """
+    timelines: list[Timeline] = []
+    for channel in channels:
+        if timelines and _has_marks_of(timelines[-1], channel):
+            shared = replace(
+                timelines[-1],
+                channel=channel,
+                samples=channel.samples,
+                timing_quality_percent=channel.timing_quality_percent,
+            )
+            timelines.append(shared)
+        else:
+            timelines.append(timeline_of(channel))
+    return tuple(timelines)
+
+
 def timeline_of(channel: Channel) -> Timeline:
     """Sort out the marks of a channel, in time proportional to their number.
 
@@ -129,7 +152,7 @@ def timeline_of(channel: Channel) -> Timeline:
     interval = channel.interval_ns
     index, time = channel.marks[:, 0], channel.marks[:, 1]
     quality = channel.timing_quality_percent
-    count = np.diff(index, append=channel.samples.size)
+    count = np.concatenate((index[1:], (channel.samples.size,))) - index
     backward = _backward(time, count, interval)
     samples = channel.samples
     if time.size > 1 and bool(np.any(time[1:] < time[:-1])):
@@ -145,11 +168,13 @@ def timeline_of(channel: Channel) -> Timeline:
     is_gap = deviation > interval / 2
     is_overlap = deviation < -interval / 2
     at = np.flatnonzero(is_gap)
+    gaps = np.empty((at.size, 2), np.int64)
+    gaps[:, 0], gaps[:, 1] = covered[at], time[at]
     overlap = np.zeros(time.size, np.int64)
     overlap[is_overlap] = np.minimum(np.rint(-deviation[is_overlap] / interval), count[is_overlap])
 
     # Whole missing or repeated intervals move the slot; what is left of them stays in the phase.
-    step = np.diff(time) - count[:-1] * interval
+    step = time[1:] - time[:-1] - count[:-1] * interval
     slot = np.zeros(time.size, np.int64)
     slot[1:] = np.cumsum(count[:-1] + np.rint(step / interval).astype(np.int64))
     phase = (time - time[0]) - slot * interval
@@ -164,7 +189,7 @@ def timeline_of(channel: Channel) -> Timeline:
         slot=slot,
         phase_ns=phase,
         timing_quality_percent=quality,
-        gaps_ns=np.column_stack((covered[at], time[at])),
+        gaps_ns=gaps,
         breaks=np.flatnonzero(is_gap | is_overlap),
         overlap_samples=overlap,
         backward_ns=backward,
@@ -181,13 +206,13 @@ def sampling_quality(timeline: Timeline, window: tuple[int, int]) -> SamplingQua
     may be longer than windows.
     """
     start, end = window
-    first, last = (int(at) for at in np.searchsorted(timeline.time_ns, (start, end), side="left"))
-    backward = np.searchsorted(timeline.backward_ns, (start, end), side="left")
+    first, last = int(timeline.time_ns.searchsorted(start)), int(timeline.time_ns.searchsorted(end))
+    backward = timeline.backward_ns.searchsorted(end) - timeline.backward_ns.searchsorted(start)
     jitter, rate = _jitter_and_rate(timeline, max(first - 1, 0), last + 1)
     return SamplingQuality(
         gap_ratio=Measured(quantise_score(_gap_ns(timeline, start, end) / (end - start))),
         duplicate_count=Measured(float(timeline.overlap_samples[first:last].sum(dtype=np.int64))),
-        out_of_order_count=Measured(float(backward[1] - backward[0])),
+        out_of_order_count=Measured(float(backward)),
         jitter_p99_ratio=jitter,
         rate_error_ppm=rate,
         step_seconds=_step(timeline, max(first, 1), last),
@@ -200,18 +225,29 @@ def timing_quality(timeline: Timeline, window: tuple[int, int]) -> Measured:
     Missing when one of them is silent: what is not known is not good.
     """
     start, end = window
-    first = int(np.searchsorted(timeline.time_ns, start, side="right")) - 1
-    last = int(np.searchsorted(timeline.time_ns, end, side="left"))
+    first = int(timeline.time_ns.searchsorted(start, "right")) - 1
+    last = int(timeline.time_ns.searchsorted(end))
     stated = timeline.timing_quality_percent[max(first, 0) : last]
     if stated.size == 0 or bool(np.isnan(stated).any()):
         return missing(Reason.CLOCK_QUALITY_UNKNOWN)
     return Measured(quantise_score(float(stated.min())))
 
 
+def _has_marks_of(timeline: Timeline, channel: Channel) -> bool:
+    """Whether a channel was recorded at the times of a timeline in which nothing is reordered."""
+    other = timeline.channel
+    return (
+        timeline.samples is other.samples
+        and channel.samples.size == other.samples.size
+        and channel.sample_rate_hz == other.sample_rate_hz
+        and np.array_equal(channel.marks, other.marks)
+    )
+
+
 def _backward(time: NDArray[np.int64], count: NDArray[np.int64], interval: float) -> NDArray[np.int64]:
     """Times of marks that lie more than half an interval before the sample recorded just before them,
     sorted."""
-    since_last = np.diff(time) - (count[:-1] - 1) * interval
+    since_last = time[1:] - time[:-1] - (count[:-1] - 1) * interval
     return np.sort(time[1:][since_last < -interval / 2])
 
 
@@ -223,10 +259,12 @@ def _reordered(samples: NDArray[Any], index: NDArray[np.int64], count: NDArray[n
 def _gap_ns(timeline: Timeline, start: int, end: int) -> float:
     """Time in the window that no sample covers; a missing half interval at either end is the grid's own
     phase."""
-    first = int(np.searchsorted(timeline.gaps_ns[:, 1], start, side="right"))
-    last = int(np.searchsorted(timeline.gaps_ns[:, 0], end, side="left"))
-    gaps = timeline.gaps_ns[first:last]
-    inside = int((np.minimum(gaps[:, 1], end) - np.maximum(gaps[:, 0], start)).sum(dtype=np.int64))
+    inside = 0
+    if timeline.gap_count:
+        first = int(timeline.gaps_ns[:, 1].searchsorted(start, "right"))
+        last = int(timeline.gaps_ns[:, 0].searchsorted(end))
+        gaps = timeline.gaps_ns[first:last]
+        inside = int((np.minimum(gaps[:, 1], end) - np.maximum(gaps[:, 0], start)).sum(dtype=np.int64))
     edges = max(0, timeline.start_ns - start), max(0, end - timeline.end_ns)
     return float(inside + sum(edge for edge in edges if edge > timeline.interval_ns / 2))
 
@@ -261,6 +299,8 @@ def _step(timeline: Timeline, first: int, last: int) -> Measured:
     """
     deviation, interval = timeline.deviation_ns[first:last], timeline.interval_ns
     distance = np.abs(deviation)
+    if distance.max(initial=0.0) <= STEP_SECONDS_MIN * 1e9:
+        return Measured(0.0)  # Whatever the scatter, the limit is not below this.
     within = deviation[distance <= interval / 2]
     scatter = median(np.abs(within - median(within))) if within.size else 0.0
     limit = max(STEP_SCATTERS_MIN * scatter, STEP_SECONDS_MIN * 1e9)

@@ -15,7 +15,7 @@ import scipy.fft
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from domain.signal.amplitude import exact_mean, sequential_sum
+from domain.signal.amplitude import exact_means, sequential_sum
 from domain.signal.hann import hann, hann_power_sum
 
 # Less than 50 units in the last place of the largest sample is arithmetic, not signal.
@@ -63,17 +63,34 @@ class Transforms(Struct, frozen=True, kw_only=True, eq=False):
 
 def transforms_of(samples: NDArray[Any], segments: Segments) -> Transforms:
     """Transform a 1-D window that holds at least one segment.  Non-finite samples give non-finite power."""
-    starts = range(0, samples.size - segments.samples + 1, segments.step)
     table = hann(segments.samples)
-    cut = np.lib.stride_tricks.sliding_window_view(samples, segments.samples)[:: segments.step]
-    means = np.array([exact_mean(samples[at : at + segments.samples]) for at in starts])
+    cut = _cut(samples, segments)
+    means = exact_means(cut)
     with np.errstate(over="ignore", invalid="ignore"):
-        spectra = scipy.fft.rfft((cut - means[:, np.newaxis]) * table, axis=-1)
+        faded = cut - means[:, np.newaxis]
+        faded *= table
+        spectra = scipy.fft.rfft(faded, axis=-1)
         real, imaginary = np.ascontiguousarray(spectra.real), np.ascontiguousarray(spectra.imag)
-        power = sum_over_segments(real * real + imaginary * imaginary)
+        squares = real * real
+        squares += imaginary * imaginary
+        power = sum_over_segments(squares)
         rounding = ROUNDING_RATIO * max(abs(float(samples.min())), abs(float(samples.max())))
-        floor = len(starts) * hann_power_sum(segments.samples) * rounding * rounding
+        floor = cut.shape[0] * hann_power_sum(segments.samples) * rounding * rounding
     return Transforms(real=real, imaginary=imaginary, power=power, power_floor=floor)
+
+
+def _cut(samples: NDArray[Any], segments: Segments) -> NDArray[Any]:
+    """The segments as the rows of a read-only view."""
+    whole = np.ascontiguousarray(samples)
+    size = whole.itemsize
+    rows: NDArray[Any] = np.ndarray(
+        (segments.count(whole.size), segments.samples),
+        whole.dtype,
+        whole,
+        strides=(segments.step * size, size),
+    )
+    rows.flags.writeable = False
+    return rows
 
 
 def power_density(transforms: Transforms, segments: Segments, sample_rate_hz: float) -> NDArray[np.float64]:
