@@ -93,9 +93,10 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Kill and fail at every write, fsync and rename, one run each; takes long, the gate does a few."""
-    env = {"TALLY_FAULTS": "all"}
-    session.run(sys.executable, "-m", "pytest", "tests/faults", *session.posargs, env=env)
+    """Kill and fail at every write, fsync and rename, one run each, and change every byte of what is handed
+    out; takes long, the gate does a few."""
+    places, env = ("tests/faults", "tests/docs/test_every_byte.py"), {"TALLY_FAULTS": "all"}
+    session.run(sys.executable, "-m", "pytest", *places, *session.posargs, env=env)
 
 
 @nox.session(venv_backend="venv", reuse_venv=True)

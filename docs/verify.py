@@ -5,7 +5,7 @@
     python3 verify.py PROOF.tlog-proof --key VKEY --leaf FILE          a proof of any entry
     python3 verify.py PROOF.tlog-proof --key VKEY --statement FILE     of a statement that was put on record
     python3 verify.py BUNDLE.audit.json --key VKEY            receipts with everything they rest on
-    python3 verify.py COMPLETENESS.json --key VKEY            that a list of entries is complete
+    python3 verify.py COMPLETENESS.json --key VKEY --topic TOPIC       that a list of entries is complete
     python3 verify.py ... --policy FILE          instead of --key: logs, witnesses and a quorum (tlog-policy)
 
 It needs Python 3.9 or newer and the `cryptography` package (one with ML-DSA where a ledger has such a key),
@@ -865,7 +865,7 @@ def is_absent(topic, found, places, count):
     return len(places) == 2 and places[1] == places[0] + 1 and keys[0] < key < keys[1]
 
 
-def verify_completeness(data, policy):
+def verify_completeness(data, policy, asked=None):
     wire = parse_json(data[:-1] if data.endswith(b"\n") else data, "the proof")
     more = {name: kind for name, kind in (("keys", list), ("meta", dict)) if name in wire}
     note, commitment, entries, version, lines, topic, *_ = members(
@@ -921,6 +921,7 @@ def verify_completeness(data, policy):
         demand(shown == found[0][1:], "step 6", "the entries are not all there are")
     else:
         demand(not opened, "step 6", "there are entries about a topic that is not there")
+    demand(asked in (None, topic), "step 7", f"it is about {topic!r}")
     return {
         "topic": topic,
         "log": origin,
@@ -1155,6 +1156,7 @@ def main(arguments=None):
     trust.add_argument("--policy", type=Path, help="a tlog-policy file")
     parser.add_argument("--leaf", type=Path, help="the entry that a proof is of")
     parser.add_argument("--statement", type=Path, help="the statement that a proof is of")
+    parser.add_argument("--topic", help="what a list is to be complete of, such as receipts/DEVICE")
     parser.add_argument(
         "--artifact", action="append", default=[], metavar="NAME=FILE", help="check a file you hold"
     )
@@ -1175,7 +1177,7 @@ def main(arguments=None):
         elif b'"format":"tallystick/audit-bundle/' in data:
             found = verify_audit_bundle(data, policy)
         elif b'"format":"tallystick/completeness/' in data:
-            found = verify_completeness(data, policy)
+            found = verify_completeness(data, policy, asked.topic)
         else:
             pairs = [pair.partition("=") for pair in asked.artifact]
             parse(all(separator for _, separator, _ in pairs), "write --artifact NAME=FILE")

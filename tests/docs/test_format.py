@@ -56,6 +56,12 @@ def blocks() -> dict[str, dict[str, tuple[str, bool]]]:
 
 
 BLOCKS = blocks()
+# The subject and the causes of an event's entry, as the specification writes them.
+HEADS = {
+    block[1]: (block[2], block[3])
+    for block in map(_BLOCK.match, section("Events").splitlines())
+    if block and block[2]
+}
 
 
 def name_of(kind: type) -> str:

@@ -145,7 +145,9 @@ async def premises(ledger: Ledger) -> dict[str, int]:
     return {name: await put(ledger, event, subject) for name, (event, subject) in events.items()}
 
 
-async def run(ledger: Ledger, where: dict[str, int], number: int, outcome: Outcome) -> Recorded:
+async def run(
+    ledger: Ledger, where: dict[str, int], number: int, outcome: Outcome, *, supersedes: str = ""
+) -> Recorded:
     """A batch, its dataset, a run, its decision and its receipt."""
     start_ns = START_NS + number * 60 * SECOND_NS
     batch_digest, dataset_digest = digest_of(b"batch %d" % number), digest_of(b"dataset %d" % number)
@@ -199,6 +201,7 @@ async def run(ledger: Ledger, where: dict[str, int], number: int, outcome: Outco
         configuration_index=where["configuration"],
         calibration_index=where["calibration"],
         datasets=(DatasetReference(digest=dataset_digest, index=dataset, batch_index=batch),),
+        supersedes=supersedes,
     )
     started = replace(started, run_id=run_id_of(started))
     started_index = await put(
