@@ -92,6 +92,11 @@ class ConnectionRegistered(Struct, frozen=True, gc=False):
     subject_key_id: str
 
 
+class SubjectErased(Struct, frozen=True, gc=False):
+    connection_id: str
+    reason: str
+
+
 class CalibrationSet(Struct, frozen=True, gc=False):
     calibration_id: str
     device_id: str

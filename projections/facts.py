@@ -131,6 +131,7 @@ FLAT: Final[Mapping[str, tuple[type[Struct], FactTable]]] = {
         (events.DeviceRegistered.TYPE, bodies.DeviceRegistered, "device_registered", {}),
         (events.DeviceConfigured.TYPE, bodies.DeviceConfigured, "device_configured", {}),
         (events.ConnectionRegistered.TYPE, bodies.ConnectionRegistered, "connection_registered", {}),
+        (events.SubjectErased.TYPE, bodies.SubjectErased, "subject_erased", {}),
         (events.CalibrationSet.TYPE, bodies.CalibrationSet, "calibration_set", {}),
         (events.ContractPublished.TYPE, bodies.ContractPublished, "contract_published", {}),
         (events.ProcedureDeployed.TYPE, bodies.ProcedureDeployed, "procedure_deployed", {}),
@@ -159,7 +160,6 @@ WITHOUT_ROWS: Final = frozenset(
         events.TopicsCommitted.TYPE,
         events.TenantCheckpointed.TYPE,
         events.StatementAdded.TYPE,
-        events.SubjectErased.TYPE,
         events.LedgerRestored.TYPE,
         events.CheckpointTimestamped.TYPE,
     }

@@ -74,7 +74,7 @@ drifts AS (
 )
 SELECT source_id, provider, kind, batch_count, byte_count,{_COUNTS},
     last_received_at_ns, last_success_at_ns, last_drift_at_ns,
-    freshness_p50_seconds, freshness_p95_seconds, last_reason, last_reason_at_ns
+    freshness_p50_seconds, freshness_p95_seconds, last_reason, last_reason_at_ns, erased_at_ns
 FROM arrived
 JOIN connections USING (source_id)
 LEFT JOIN verdicts USING (source_id, kind)

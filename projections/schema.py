@@ -17,7 +17,7 @@ from projections.facts import FACT_TABLES
 from projections.fold import Position
 from projections.views import VIEWS
 
-VIEW_VERSION: Final = 1
+VIEW_VERSION: Final = 2
 
 # ``position`` has one row per upstream; a runner writes the row of its ledger.  ``next_index`` is one past
 # the last entry folded, ``leaf`` the leaf hash (hex) of that entry.

@@ -42,16 +42,21 @@ LEFT JOIN (
 
 CONNECTIONS: Final = f"""
 CREATE VIEW connections AS
-SELECT connection_id AS source_id, entry_index, recorded_at_ns, provider, subject_key_id
-FROM connection_registered {_NEWEST.format("connection_id")}
+SELECT connection_id AS source_id, registered.entry_index, registered.recorded_at_ns, provider,
+    subject_key_id, erased.entry_index AS erased_index, erased.recorded_at_ns AS erased_at_ns,
+    reason AS erasure_reason
+FROM (SELECT * FROM connection_registered {_NEWEST.format("connection_id")}) AS registered
+LEFT JOIN (SELECT * FROM subject_erased {_NEWEST.format("connection_id")}) AS erased USING (connection_id)
 """
 
 SOURCES: Final = """
 CREATE VIEW sources AS
-SELECT source_id, 'device' AS kind, entry_index, recorded_at_ns, manufacturer || ' ' || model AS title
+SELECT source_id, 'device' AS kind, entry_index, recorded_at_ns, manufacturer || ' ' || model AS title,
+    NULL::BIGINT AS erased_index, NULL::BIGINT AS erased_at_ns, NULL::VARCHAR AS erasure_reason
 FROM devices
 UNION ALL
-SELECT source_id, 'connection' AS kind, entry_index, recorded_at_ns, provider AS title
+SELECT source_id, 'connection' AS kind, entry_index, recorded_at_ns, provider AS title,
+    erased_index, erased_at_ns, erasure_reason
 FROM connections
 """
 

@@ -25,10 +25,17 @@ def run(arguments: argparse.Namespace) -> int:
             print_json(found)
             return
         rows = [
-            (row.entry_index, row.source_id, row.kind, row.title, format_time(row.recorded_at_ns))
+            (
+                row.entry_index,
+                row.source_id,
+                row.kind,
+                row.title,
+                format_time(row.recorded_at_ns),
+                "" if row.erased_index is None else f"entry {row.erased_index}, {row.erasure_reason}",
+            )
             for row in found
         ]
-        print(format_table(("entry", "source", "kind", "what", "registered"), rows))
+        print(format_table(("entry", "source", "kind", "what", "registered", "erased"), rows))
 
     return at_views(
         arguments,

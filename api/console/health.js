@@ -32,7 +32,7 @@ function providerTable(rows) {
   return table(
     "Providers",
     [
-      ["connection", (row) => [link(`#/runs?source=${row.source_id}`, row.source_id), h("div", { class: "soft" }, row.kind)]],
+      ["connection", (row) => [link(`#/runs?source=${row.source_id}`, row.source_id), h("div", { class: "soft" }, row.kind), row.erased_at_ns ? h("div", { class: "soft" }, "erased ", time(row.erased_at_ns)) : null]],
       ["last received", (row) => time(row.last_received_at_ns)],
       ["last that may be believed", (row) => time(row.last_success_at_ns)],
       ["delay, median and 95 %", (row) => (row.freshness_p50_seconds === null ? "–" : `${seconds(row.freshness_p50_seconds)}, ${seconds(row.freshness_p95_seconds)}`)],

@@ -16,7 +16,8 @@ from projections.reading.rows import fetch
 class ProviderHealth(Struct, frozen=True, kw_only=True):
     """One connection and payload kind.  Times are Unix nanoseconds; ``last_success_at_ns`` is when the last
     batch arrived that led to a presentable run, ``last_reason`` why the newest run that did not pass, or
-    the newest quarantine, came to be."""
+    the newest quarantine, came to be.  ``erased_at_ns`` is when the person's data was erased: nothing comes
+    any more, and what came cannot be read."""
 
     source_id: str
     provider: str
@@ -36,6 +37,7 @@ class ProviderHealth(Struct, frozen=True, kw_only=True):
     freshness_p95_seconds: float | None
     last_reason: str | None
     last_reason_at_ns: int | None
+    erased_at_ns: int | None
 
 
 class DeviceHealth(Struct, frozen=True, kw_only=True):

@@ -11,13 +11,20 @@ from projections.reading.rows import PAGE_ROWS, Conditions, Listing, Page
 
 
 class SourceSummary(Struct, frozen=True, kw_only=True):
-    """A source; ``kind`` is ``device`` or ``connection``, ``title`` its maker and model or its provider."""
+    """A source; ``kind`` is ``device`` or ``connection``, ``title`` its maker and model or its provider.
+
+    ``erased_index`` is the entry that erased the person behind a connection, ``erasure_reason`` the code that
+    stands in it; ``None`` where nobody was erased.
+    """
 
     entry_index: int
     recorded_at_ns: int
     source_id: str
     kind: str
     title: str
+    erased_index: int | None
+    erased_at_ns: int | None
+    erasure_reason: str | None
 
 
 class Device(Struct, frozen=True, kw_only=True):
@@ -47,13 +54,16 @@ class Device(Struct, frozen=True, kw_only=True):
 
 
 class Connection(Struct, frozen=True, kw_only=True):
-    """A person's link to a provider."""
+    """A person's link to a provider, and when the person's data was erased."""
 
     entry_index: int
     recorded_at_ns: int
     source_id: str
     provider: str
     subject_key_id: str
+    erased_index: int | None
+    erased_at_ns: int | None
+    erasure_reason: str | None
 
 
 SOURCES: Final = Listing("source", SourceSummary, "sources", "entry_index", "sources")

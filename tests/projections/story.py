@@ -39,6 +39,7 @@ from domain.events import (
     ReceiptsRecalled,
     RunGatesDecided,
     RunStarted,
+    SubjectErased,
 )
 from domain.gates import decide
 from domain.metrics import MetricTrack, Window
@@ -192,6 +193,17 @@ class Story:
         return self.add(
             ConnectionRegistered(
                 connection_id=connection_id, provider=provider, subject_key_id=f"key-{connection_id}"
+            ),
+            f"connection/{connection_id}",
+        )
+
+    def erase(self, connection_id: str) -> int:
+        """The person behind a connection is erased."""
+        return self.add(
+            SubjectErased(
+                connection_id=connection_id,
+                subject_key_id=f"key-{connection_id}",
+                reason="consent-withdrawn",
             ),
             f"connection/{connection_id}",
         )
@@ -512,6 +524,8 @@ def tell(
             _payload_run(story, connection_id, source, mapper)
     if sources:
         _endings(story, sources[0], signal[0])
+    if links:
+        story.erase(links[-1][0])
     return story
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from domain import events
 from domain.errors import InvalidError
 from domain.event_codec import EVENT_TYPES
 from domain.events import ConnectionRegistered, DeviceConfigured, DeviceRegistered, RunStarted
@@ -41,6 +42,8 @@ def whole() -> tuple[dict[str, TableDigest], Position, dict[str, int]]:
 def test_every_event_type_is_understood_by_the_view() -> None:
     """One that the codec knows and the view does not would stop every projection: decide what it shows."""
     assert UNDERSTOOD == EVENT_TYPES
+    said = {kind.TYPE for kind in vars(events).values() if isinstance(kind, type) and hasattr(kind, "TYPE")}
+    assert said == EVENT_TYPES
 
 
 def test_a_story_fills_every_table() -> None:

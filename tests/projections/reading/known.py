@@ -22,6 +22,7 @@ class Known(NamedTuple):
     better_run: str
     better_receipt: str
     recall: str
+    erased: int
     dataset_digest: str
     batches: dict[str, str]
 
@@ -70,6 +71,7 @@ def known() -> Known:
     story.replay(passed_receipt, passed_index)
     story.replay(passed_receipt, passed_index, "diverged")
     story.configure("logger-1", "1.1.0")
+    erased = story.erase("link-1")
     recall = story.recall("firmware", "logger-1/1.0.0", ((borderline_receipt, borderline_index),))
     return Known(
         story=story,
@@ -83,6 +85,7 @@ def known() -> Known:
         better_run=better_run,
         better_receipt=better_receipt,
         recall=recall,
+        erased=erased,
         dataset_digest=samples.digest,
         batches={
             "refused": refused,

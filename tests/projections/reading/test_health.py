@@ -108,6 +108,17 @@ def test_sources_are_listed_and_known_by_id(connection: DuckDBPyConnection) -> N
             ask(connection, "nobody")
 
 
+def test_a_person_who_was_erased_is_shown_as_erased(connection: DuckDBPyConnection, told: Known) -> None:
+    erased = {source.source_id: source for source in list_sources(connection).items if source.erased_index}
+    assert [*erased] == ["link-1"]
+    link = get_connection(connection, "link-1")
+    assert (link.erased_index, link.erasure_reason) == (told.erased, "consent-withdrawn")
+    assert link.erased_at_ns is not None
+    assert erased["link-1"].erased_at_ns == link.erased_at_ns > link.recorded_at_ns
+    assert provider_health(connection)[0].erased_at_ns == link.erased_at_ns
+    assert get_connection(connection, "link-silent").erased_at_ns is None
+
+
 def test_an_unknown_batch_or_digest_is_unknown(connection: DuckDBPyConnection) -> None:
     with pytest.raises(UnknownRowError):
         get_batch(connection, "b-nobody")
