@@ -38,6 +38,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import pairwise
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -109,6 +110,13 @@ class Complete(Struct, frozen=True, kw_only=True):
     meta: VerifiedMeta | None
 
 
+class _Commitment(NamedTuple):
+    """A recorded commitment, and the topics that it covers."""
+
+    recorded: Recorded
+    tree: TopicTree
+
+
 class Topics:
     """The topics of one open ledger, folded as far as anybody asked."""
 
@@ -120,22 +128,7 @@ class Topics:
     async def commit(self, actor: str) -> Recorded:
         """A commitment that covers everything recorded so far; a new entry only when something new is
         covered.  Raises: InvalidError."""
-        for _ in range(COMMIT_RETRIES_MAX):
-            last = (await self._ledger.get(self._ledger.size - 1))[1]
-            if isinstance(last.event, TopicsCommitted) and await self._tree_at(last) is not None:
-                return last
-            tree = await self._fold_to(self._ledger.size)
-            event = TopicsCommitted(size=tree.size, topic_count=len(tree.states), root_sha256=tree.root.hex())
-
-            def decide(state: State, event: TopicsCommitted = event) -> tuple[Proposal, ...]:
-                if state.size != event.size:
-                    return ()
-                return (Proposal(event=event, actor=actor, subject="topics"),)
-
-            if appended := await self._ledger.append(decide):
-                self._keep(tree)
-                return appended[0]
-        raise InvalidError("the ledger grows too fast to commit to its topics", remedy="Ask again.")
+        return (await self._commit(actor)).recorded
 
     async def prove(self, topic: str, actor: str, *, is_newest: bool = False) -> bytes:
         """The proof of completeness, or of absence, of a topic: everything about it that is recorded now.
@@ -145,13 +138,12 @@ class Topics:
         seal.  Raises: LimitError, InvalidError.
         """
         older = None if is_newest else await self._witnessed()
-        commitment = await self.commit(actor)
-        tree = self._known[commitment.index]
+        commitment, tree = await self._commit(actor)
         covering = await covering_of_entry(self._ledger, commitment.index, is_newest=is_newest)
         if older is not None and not covering.is_witnessed:
-            before = self._known[older[0].index]
+            before = older[0].tree
             if before.state_of(topic) == tree.state_of(topic):
-                (commitment, covering), tree = older, before
+                (commitment, tree), covering = older
         place, is_there = tree.place(topic)
         places = [place] if is_there else [at for at in (place - 1, place) if 0 <= at < len(tree.states)]
         indices = await self._indices(topic, commitment.index) if is_there else []
@@ -177,7 +169,24 @@ class Topics:
         )
         return canonical_json(proof)
 
-    async def _witnessed(self) -> tuple[Recorded, Covering] | None:
+    async def _commit(self, actor: str) -> _Commitment:
+        for _ in range(COMMIT_RETRIES_MAX):
+            last = (await self._ledger.get(self._ledger.size - 1))[1]
+            if isinstance(last.event, TopicsCommitted) and (known := await self._tree_at(last)) is not None:
+                return _Commitment(last, known)
+            tree = await self._fold_to(self._ledger.size)
+            event = TopicsCommitted(size=tree.size, topic_count=len(tree.states), root_sha256=tree.root.hex())
+
+            def decide(state: State, event: TopicsCommitted = event) -> tuple[Proposal, ...]:
+                if state.size != event.size:
+                    return ()
+                return (Proposal(event=event, actor=actor, subject="topics"),)
+
+            if appended := await self._ledger.append(decide):
+                return _Commitment(appended[0], self._keep(tree))
+        raise InvalidError("the ledger grows too fast to commit to its topics", remedy="Ask again.")
+
+    async def _witnessed(self) -> tuple[_Commitment, Covering] | None:
         """The newest commitment under the newest checkpoint that witnesses have cosigned."""
         covering = await self._ledger.covering(0)
         if not covering.is_witnessed:
@@ -189,7 +198,8 @@ class Topics:
         for index in reversed([index for index in found if index < covering.size]):
             commitment = (await self._ledger.get(index))[1]
             if isinstance(commitment.event, TopicsCommitted):
-                return None if await self._tree_at(commitment) is None else (commitment, covering)
+                tree = await self._tree_at(commitment)
+                return None if tree is None else (_Commitment(commitment, tree), covering)
         return None
 
     async def _tree_at(self, commitment: Recorded) -> TopicTree | None:
@@ -202,13 +212,15 @@ class Topics:
             tree.root.hex(),
         ):
             return None
-        self._keep(tree)
-        return tree
+        return self._keep(tree)
 
-    def _keep(self, tree: TopicTree) -> None:
+    def _keep(self, tree: TopicTree) -> TopicTree:
+        """Remember the tree; the one that was not asked for longest is forgotten."""
+        self._known.pop(tree.size, None)
         self._known[tree.size] = tree
-        while len(self._known) > TREES_KEPT_MAX:
-            del self._known[min(self._known)]
+        if len(self._known) > TREES_KEPT_MAX:
+            del self._known[next(iter(self._known))]
+        return tree
 
     async def _fold_to(self, size: int) -> TopicTree:
         if size < self._fold.size:
