@@ -27,6 +27,8 @@ in-toto, signed notes and RFC 6962 and nothing of ours.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
@@ -34,13 +36,16 @@ from domain.canonical import JSON_ERRORS, canonical_json
 from domain.errors import LimitError, MalformedError
 from ledger.entry import ENTRY_BYTES_MAX
 from ledger.key_chain import KEY_CHAIN_BYTES_MAX
-from ledger.ledger import Ledger
 from ledger.meta_proof import MetaProof, WireMetaProof, read_meta, wire_meta
 from ledger.ports import PAYLOAD_BYTES_MAX
 from ledger.proven_entry import ProvenEntry
 from ledger.proving import changed_keys, covering_of_entry
 from ledger.spelling import format_base64, parse_base64
 from ledger.tlog_proof import PROOF_BYTES_MAX, format_tlog_proof
+
+if TYPE_CHECKING:
+    # Whoever only verifies receipts opens no ledger, and does not wait for what that takes.
+    from ledger.ledger import Ledger
 
 FORMAT = "tallystick/bundle/v1"
 FORMAT_2 = "tallystick/bundle/v2"

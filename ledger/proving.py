@@ -5,15 +5,19 @@ checkpoint (``ledger.proven_entry`` and ``ledger.key_chain`` say how they are ju
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ledger.checkpoint import parse_checkpoint
 from ledger.covering import Covering
-from ledger.ledger import Ledger
 from ledger.notes import parse_note
 from ledger.proven_entry import ProvenEntry
 from ledger.sealing_keys import names_keys
 from ledger.spelling import format_base64
 from ledger.tiles import prove_inclusion
+
+if TYPE_CHECKING:
+    # Formats are read without opening a ledger (``ledger.bundle``).
+    from ledger.ledger import Ledger
 
 
 def newest_seal(ledger: Ledger) -> Covering:

@@ -102,7 +102,7 @@ def test_verifying_waits_for_no_database_and_no_web_framework(words: list[str]) 
     program = (
         "import sys\nfrom api.command_line import main\n"
         "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
-        "heavy = {'duckdb', 'scipy', 'litestar', 'pyarrow', 'granian', 'aiohttp', 'pydantic', 'grpc'}\n"
+        "heavy = {'numpy', 'duckdb', 'litestar', 'pyarrow', 'granian', 'aiohttp', 'pydantic', 'grpc'}\n"
         "found = heavy & {name.partition('.')[0] for name in sys.modules}\n"
         "sys.exit(f'imported {sorted(found)}' if found else 0)\n"
     )
