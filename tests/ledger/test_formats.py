@@ -39,8 +39,8 @@ def keys_of(folder: Path) -> list[VerifierKey]:
     return [parse_verifier_key(line) for line in (folder / "keys").read_text().splitlines()]
 
 
-def records_of(folder: Path) -> list[Record]:
-    rows = [json.loads(line) for line in (folder / "ledger.jsonl").read_bytes().splitlines()]
+def records_of(file: Path) -> list[Record]:
+    rows = [json.loads(line) for line in file.read_bytes().splitlines()]
     return [
         Record(
             index=row["index"],
@@ -54,14 +54,14 @@ def records_of(folder: Path) -> list[Record]:
     ]
 
 
-async def stored(folder: Path, log: SQLiteLog) -> int:
+async def stored(folder: Path, log: SQLiteLog, *, file: str = "ledger.jsonl", tenant: str = TENANT) -> int:
     """Put a ledger back as it was appended, one sealed append after the other."""
     batch_of: list[Record] = []
     size = 0
-    for record in records_of(folder):
+    for record in records_of(folder / file):
         batch_of.append(record)
         if record.seal:
-            await log.append(ledger_name(TENANT), size, batch_of)
+            await log.append(ledger_name(tenant), size, batch_of)
             size += len(batch_of)
             batch_of = []
     assert not batch_of
