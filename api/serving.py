@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 
 from api.application import create_app
+from api.open_files import raise_open_file_limit
 from api.settings import settings_from
 from api.statement_lane import StatementLane
 
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
+raise_open_file_limit()
 app = StatementLane(create_app(settings_from()))

@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Struct
 
 from api.commands.command import CHECK_FAILED, DONE, print_json, read_file, settings_of
-from api.commands.serve import GRACE_SECONDS, check_address
 from api.commands.table import format_table, format_time
+from api.listening import check_address, listen, url_of
 from api.witness_application import WitnessSettings, open_key, open_witness
 from domain.canonical import JSON_ERRORS
 from domain.errors import MalformedError
@@ -70,17 +70,12 @@ def _settings(arguments: argparse.Namespace) -> WitnessSettings:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from granian import Granian
-    from granian.constants import Interfaces, Loops
-    from granian.log import LogLevels
-
     settings = _settings(arguments)
     check_address(arguments.host, arguments.port)
     # What is wrong with it is said here in one line, not by the server process in many.
     witness = open_witness(settings)
     witness.store.close()
-    host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
-    url, vkey = f"http://{host}:{arguments.port}", format_verifier_key(witness.key)
+    url, vkey = url_of(arguments.host, arguments.port), format_verifier_key(witness.key)
     if arguments.json:
         print_json({"url": url, "verifier_key": vkey, "origins": witness.origins})
     else:
@@ -90,20 +85,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         "TALLY_WITNESS_NAME": witness.key.name,
         "TALLY_WITNESS_LOGS": str(settings.logs_path),
     }
-    Granian(
-        "api.witness_application:create_app",
-        address=arguments.host,
-        port=arguments.port,
-        interface=Interfaces.ASGI,
-        factory=True,
-        loop=Loops.uvloop,
-        workers=1,
-        workers_kill_timeout=GRACE_SECONDS,
-        respawn_failed_workers=True,
-        websockets=False,
-        log_access=False,
-        log_level=LogLevels.warning,
-    ).serve()
+    listen("api.witness_application:create_app", arguments.host, arguments.port, is_factory=True)
     return DONE
 
 
