@@ -14,28 +14,37 @@ from __future__ import annotations
 import asyncio
 from array import array
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from itertools import islice
+from typing import NamedTuple
 
 from msgspec import Struct
 
 from domain.errors import InvalidError, TallystickError
 from domain.key_history import KEY_EVENT_TYPES, KeyHistory
-from ledger.chain import PART_ENTRIES, ChainPart, PartExamination, PartSeal, PartTask, link_fault
-from ledger.chain_processes import part_processes
-from ledger.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint
+from ledger.chain import ChainPart, PartExamination, PartTask, link_fault
+from ledger.chain_processes import child_count, part_processes
+from ledger.checkpoint import open_checkpoint, parse_checkpoint
 from ledger.entry import PREVIOUS_OF_FIRST, parse_entry
 from ledger.key_statement import check_key_event, read_key_event, verifier_key
 from ledger.merkle import Frontier
 from ledger.notes import VerifierKey, key_hint, parse_note
 from ledger.ports import ColumnLog, EventLog, RecordColumns
 from ledger.recorded import recorded_of
-from ledger.sealing_keys import all_keys, open_seal
+from ledger.seal_opening import Expected, first_fault
+from ledger.sealing_keys import all_keys
 
-# Below this, processes take longer to start than they save.
-PROCESSES_FROM_ENTRIES = 4 * PART_ENTRIES
+# A part has this many entries or bytes, what is reached first: so many that joining parts costs nothing, so
+# few that nobody has to wait for a last one.  Until the size of entries is known it is a smaller part.
+PART_ENTRIES_MAX = 1 << 13
+PART_ENTRIES_FIRST = 1 << 10
+PART_BYTES = 8 * 1024 * 1024
+# Examining an entry takes as long as hashing so many bytes more than it has.
+ENTRY_COST_BYTES = 3_072
+# Below this much work, in bytes, processes take longer to start than they save.
+PROCESSES_FROM_BYTES = 192 * 1024 * 1024
 # Seals that one thread opens in one go; each costs a signature check, which does not hold the interpreter.
 SEALS_TOGETHER = 64
 SEAL_THREADS = 2
@@ -88,6 +97,7 @@ class ChainAudit:
         self._is_last_sealed = True
         self._seal_threads = ThreadPoolExecutor(SEAL_THREADS, thread_name_prefix="seals")
         self._opening: deque[_Opening] = deque()
+        self._opening_count = 0
 
     async def run(self) -> None:
         """Look at everything; what was found is in ``findings`` and what was seen in the other attributes."""
@@ -95,8 +105,8 @@ class ChainAudit:
             size = await self._log.size(self._ledger)
             await self._take_origin()
             async with aclosing(self._parts(size)) as parts:
-                async for part in parts:
-                    await self._take(part, min(part.start + PART_ENTRIES, size))
+                async for part, stop in parts:
+                    await self._take(part, stop)
                     self._progress(self.size, size)
                     if self.findings:
                         break
@@ -126,32 +136,36 @@ class ChainAudit:
         with suppress(TallystickError):  # the examination says what is wrong with it
             self.origin = parse_entry(records[0].entry).origin if records else ""
 
-    async def _parts(self, size: int) -> AsyncGenerator[ChainPart, None]:
-        """The parts in order, examined ahead where there are processes to do it."""
+    async def _parts(self, size: int) -> AsyncGenerator[tuple[ChainPart, int], None]:
+        """The parts in order, each with where it should end, examined ahead where the store allows it."""
         tasks = self._tasks(size)
-        if size < PROCESSES_FROM_ENTRIES or not isinstance(self._log, ColumnLog):
+        if not isinstance(self._log, ColumnLog):
             for task in tasks:
-                yield await self._examine(task)
+                yield await self._examine(task), task.stop
             return
         async with part_processes(self._log.column_reader(self._ledger)) as processes:
             ahead: deque[tuple[PartTask, asyncio.Task[ChainPart | None]]] = deque()
+            is_started = False
             try:
                 while True:
+                    if not is_started and self._work(size) >= PROCESSES_FROM_BYTES:
+                        processes.start(child_count())
+                        is_started = True
                     for task in islice(tasks, processes.ahead - len(ahead)):
                         ahead.append((task, asyncio.create_task(processes.examine(task))))
                     if not ahead:
                         return
                     task, examined = ahead.popleft()
-                    yield await examined or await self._examine(task)
+                    yield await examined or await self._examine(task), task.stop
             finally:
                 for _, examined in ahead:
                     examined.cancel()
                 await asyncio.gather(*(examined for _, examined in ahead), return_exceptions=True)
 
     def _tasks(self, size: int) -> Iterator[PartTask]:
-        kept_size = _size_of(self._kept)
-        for start in range(0, size, PART_ENTRIES):
-            stop = min(start + PART_ENTRIES, size)
+        kept_size, start = _size_of(self._kept), 0
+        while start < size:
+            stop = min(start + self._width(start), size)
             yield PartTask(
                 origin=self.origin,
                 start=start,
@@ -159,6 +173,22 @@ class ChainAudit:
                 noted_types=self._noted_types | KEY_EVENT_TYPES,
                 root_size=kept_size if start < kept_size <= stop else 0,
             )
+            start = stop
+
+    def _width(self, start: int) -> int:
+        """How many entries the part that begins at ``start`` should have: a power of two that divides
+        ``start``."""
+        width = min(PART_ENTRIES_FIRST, PART_ENTRIES_MAX)
+        if self.size:
+            wanted = min(PART_ENTRIES_MAX, PART_BYTES * self.size // max(self.byte_count, 1))
+            width = 1 << max(wanted.bit_length() - 1, 0)
+        return min(width, start & -start) if start else width
+
+    def _work(self, size: int) -> int:
+        """What is left to do, in bytes to hash; as long as the size of entries is not known, 0."""
+        if not self.size:
+            return 0
+        return (size - self.size) * (ENTRY_COST_BYTES + self.byte_count // self.size)
 
     async def _examine(self, task: PartTask) -> ChainPart:
         """Examine a part in this process."""
@@ -196,7 +226,7 @@ class ChainAudit:
                 await self._explain()
         else:
             # The next part is put to this one while threads open this one's seals.
-            await self._settle(sum(len(opening.seals) for opening in self._opening) - len(part.seals))
+            await self._settle(self._opening_count - len(part.seals))
 
     async def _take_marks(self, part: ChainPart) -> None:
         """Key events and seals of a part, in order, for each seal is judged by the keys before it."""
@@ -238,40 +268,28 @@ class ChainAudit:
 
     # -- seals
 
-    def _open(self, seals: Iterable[tuple[PartSeal, bytes]]) -> None:
+    def _open(self, seals: Iterable[Expected]) -> None:
         """Let a thread open these seals with the keys as they are now."""
         loop, all_seals = asyncio.get_running_loop(), list(seals)
+        self._opening_count += len(all_seals)
         for start in range(0, len(all_seals), SEALS_TOGETHER):
             some = all_seals[start : start + SEALS_TOGETHER]
-            notes = [seal for seal, _ in some]
-            opened = loop.run_in_executor(self._seal_threads, _open_seals, notes, self.keys, self.origin)
-            self._opening.append(_Opening(some, opened))
+            fault = loop.run_in_executor(self._seal_threads, first_fault, some, self.keys, self.origin)
+            self._opening.append(_Opening(some, fault))
 
     async def _settle(self, count: int | None = None) -> None:
         """Judge the oldest seals that are being opened, at least ``count`` of them, or all."""
         while self._opening and (count is None or count > 0) and not self.findings:
             opening = self._opening.popleft()
-            # Opening them ends at the first that does not open, as judging them does.
-            for (seal, root), checkpoint in zip(opening.seals, await opening.opened, strict=False):
-                self.seal_count += 1
-                if isinstance(checkpoint, TallystickError):
-                    self._find(seal.index, "seal", str(checkpoint))
-                elif checkpoint.size != seal.index + 1:
-                    self._find(
-                        seal.index,
-                        "seal",
-                        f"signed over {checkpoint.size} entries, stands at {seal.index + 1}",
-                    )
-                elif checkpoint.root != root:
-                    self._find(
-                        seal.index,
-                        "seal",
-                        "signed over another root: the entries under it are not those it was made for",
-                    )
-                if self.findings:
-                    return
+            right, detail = await opening.fault
+            if right < len(opening.seals):
+                self.seal_count += right + 1
+                self._find(opening.seals[right][0].index, "seal", detail)
+                return
+            self.seal_count += right
+            self._opening_count -= right
             if count is not None:
-                count -= len(opening.seals)
+                count -= right
 
     # -- the end
 
@@ -319,29 +337,11 @@ class ChainAudit:
         self.findings.append(Finding(index=index, check=check, detail=detail))
 
 
-class _Opening:
+class _Opening(NamedTuple):
     """Seals that a thread is opening, each with the root it should be signed over."""
 
-    def __init__(
-        self,
-        seals: Sequence[tuple[PartSeal, bytes]],
-        opened: asyncio.Future[list[Checkpoint | TallystickError]],
-    ) -> None:
-        self.seals = seals
-        self.opened = opened
-
-
-def _open_seals(
-    seals: Sequence[PartSeal], keys: KeyHistory, origin: str
-) -> list[Checkpoint | TallystickError]:
-    opened: list[Checkpoint | TallystickError] = []
-    for seal in seals:
-        try:
-            opened.append(open_seal(seal.note, keys, seal.index, origin))
-        except TallystickError as error:
-            opened.append(error)
-            break
-    return opened
+    seals: list[Expected]
+    fault: asyncio.Future[tuple[int, str]]
 
 
 def _size_of(note: bytes) -> int:

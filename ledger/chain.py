@@ -1,10 +1,10 @@
 """Examining a stretch of a ledger: every record against its entry, its body and its neighbours.
 
-A stretch is a *part*: records from ``start`` up to ``stop``, where ``start`` is a multiple of
-``PART_ENTRIES``.  Parts can be examined side by side, in processes of their own, because all that one needs
-from those before it is put off: what its first entry says stands before it (``ChainPart.previous``), and the
-hashes to the left of its own in the tree.  Whoever puts parts together, in order, compares the first and
-joins the second (``Frontier.extend_frontier``, ``Frontier.root_with``).
+A stretch is a *part*: records from ``start`` up to ``stop``, where ``start`` is a multiple of the part's
+width, rounded up to a power of two.  Parts can be examined side by side, in processes of their own, because
+all that one needs from those before it is put off: what its first entry says stands before it
+(``ChainPart.previous``), and the hashes to the left of its own in the tree.  Whoever puts parts together, in
+order, compares the first and joins the second (``Frontier.extend_frontier``, ``Frontier.root_with``).
 
 A record *fits* when
 
@@ -21,6 +21,7 @@ never too lax.
 from __future__ import annotations
 
 import hashlib
+from binascii import hexlify
 
 import numpy as np
 from msgspec import Struct
@@ -40,10 +41,10 @@ from ledger.entry import (
 )
 from ledger.merkle import HASH_BYTES, Frontier, leaf_hash
 from ledger.ports import Record, RecordColumns
+from ledger.tree_levels import TreeLevels
 
-# Leaves of a perfect subtree: large enough that joining parts costs nothing, small enough to share work out.
-PART_ENTRIES = 1 << 14
-
+# Leaves that are put into the tree together, a perfect subtree of them.
+_ROW_LEAVES = 1 << 13
 _LINES = 11
 # "<payload digest>\n<previous>\n" at the end of every entry.
 _TAIL_BYTES = 130
@@ -111,6 +112,9 @@ class PartExamination:
         self._size = task.start
         self._previous = self._last = PREVIOUS_OF_FIRST
         self._frontier = Frontier()
+        # Leaves that are not in the frontier yet, and the seals among them.
+        self._row: list[bytes] = []
+        self._notes: list[tuple[int, bytes]] = []
         self._byte_count = 0
         self._seals: list[PartSeal] = []
         self._noted: list[tuple[int, str]] = []
@@ -134,7 +138,8 @@ class PartExamination:
         return count == len(leaves)
 
     def part(self) -> ChainPart:
-        """What was found so far."""
+        """What was found; this ends the examination."""
+        self._fold(len(self._row))
         return ChainPart(
             start=self._task.start,
             stop=self._size,
@@ -157,33 +162,40 @@ class PartExamination:
         return len(columns.entries)
 
     def _add(self, columns: RecordColumns, leaves: list[bytes]) -> None:
-        count = len(leaves)
+        count, first = len(leaves), self._size
         if not count:
             return
-        first, wanted = self._size, self._task.noted_types
-        done = 0
-        for offset, seal in enumerate(columns.seals[:count]):
-            if seal:
-                self._extend(leaves[done : offset + 1])
-                done = offset + 1
-                self._seals.append(PartSeal(index=first + offset, root=self._frontier.root(), note=seal))
-        self._extend(leaves[done:])
-        if wanted:
-            types = columns.event_types[:count]
-            self._noted += [(first + at, name) for at, name in enumerate(types) if name in wanted]
-        self._byte_count += sum(map(len, columns.entries[:count])) + sum(map(len, columns.payloads[:count]))
+        if count < len(columns.entries):
+            columns = columns.until(count)
+        self._row += leaves
+        self._notes += [(first + offset, seal) for offset, seal in enumerate(columns.seals) if seal]
+        wanted = self._task.noted_types
+        if not wanted.isdisjoint(columns.event_types):
+            types = enumerate(columns.event_types)
+            self._noted += [(first + offset, name) for offset, name in types if name in wanted]
+        self._byte_count += sum(map(len, columns.entries)) + sum(map(len, columns.payloads))
         self._last = leaves[-1].hex()
-        self._is_last_sealed = bool(columns.seals[count - 1])
+        self._is_last_sealed = bool(columns.seals[-1])
+        self._size += count
+        while len(self._row) >= _ROW_LEAVES:
+            self._fold(_ROW_LEAVES)
 
-    def _extend(self, leaves: list[bytes]) -> None:
-        until = self._task.root_size - self._size
-        if 0 < until <= len(leaves):
-            self._frontier.extend(leaves[:until])
-            self._root = self._frontier.root()
-            self._frontier.extend(leaves[until:])
-        else:
-            self._frontier.extend(leaves)
-        self._size += len(leaves)
+    def _fold(self, count: int) -> None:
+        """Put the first ``count`` leaves that wait into the tree."""
+        before, levels = self._frontier, TreeLevels(self._row[:count])
+        start = self._task.start + before.size
+        waiting = []
+        for index, note in self._notes:
+            if index < start + count:
+                root = before.root_with(levels.root(index + 1 - start))
+                self._seals.append(PartSeal(index=index, root=root, note=note))
+            else:
+                waiting.append((index, note))
+        if start < self._task.root_size <= start + count:
+            self._root = before.root_with(levels.root(self._task.root_size - start))
+        before.extend_frontier(levels.frontier())
+        self._notes = waiting
+        del self._row[:count]
 
 
 def link_fault(record: Record, index: int, origin: str, previous: str) -> tuple[str, str] | None:
@@ -224,94 +236,100 @@ def _fits(columns: RecordColumns, leaves: list[bytes], first: int, head: bytes, 
     """Whether all these records fit, the first of them at index ``first``.  A yes is true, a no may
     be wrong."""
     entries, count = columns.entries, len(columns.entries)
-    if list(columns.indices) != list(range(first, first + count)):
+    if tuple(columns.indices) != tuple(range(first, first + count)) or len(previous) != _HEX:
         return False
-    # Digests and chain: the last 130 bytes of every entry, and the event ids.
-    sha256 = hashlib.sha256
-    digests = b"".join([sha256(payload).digest() for payload in columns.payloads])
     joined = b"".join(leaves)
-    before = previous + joined.hex()[:-_HEX]
-    tails = b"".join([entry[-_TAIL_BYTES:] for entry in entries])
-    if len(tails) != count * _TAIL_BYTES or len(before) != count * _HEX:
-        return False
-    tail = np.frombuffer(tails, np.uint8).reshape(count, _TAIL_BYTES)
-    if tail[:, :_HEX].tobytes() != digests.hex().encode():
-        return False
-    if tail[:, _HEX + 1 : -1].tobytes() != before.encode():
-        return False
     if b"".join(columns.event_ids) != _event_ids(first, joined):
         return False
-    # Lines: eleven in each entry and no other control character, so every field is where it is looked for.
+    # Every entry is long enough for what is compared at its two ends.
     text = b"".join(entries)
-    if not is_clean_text(text):
+    sizes = np.fromiter(map(len, entries), np.int64, count)
+    if sizes.min() < len(head) + _TAIL_BYTES or sizes.max() > ENTRY_BYTES_MAX:
         return False
-    heads = b"".join([entry[: len(head)] for entry in entries])
-    if heads != head * count:
+    stops = sizes.cumsum()
+    # Digests and chain: the last 130 bytes of every entry.
+    sha256 = hashlib.sha256
+    digests = b"".join([sha256(payload).digest() for payload in columns.payloads])
+    if _pieces(text, stops - _TAIL_BYTES, _HEX).tobytes() != hexlify(digests):
+        return False
+    if _pieces(text, stops - _HEX - 1, _HEX).tobytes() != previous.encode() + hexlify(joined)[:-_HEX]:
+        return False
+    # Lines: eleven in each entry and no other control character, so every field is where it is looked for.
+    if _pieces(text, stops - sizes, len(head)).tobytes() != head * count or not is_clean_text(text):
         return False
     data = np.frombuffer(text, np.uint8)
     controls = np.flatnonzero(data < 32)
-    sizes = np.fromiter(map(len, entries), np.int64, count)
-    stops = sizes.cumsum()
-    if controls.size != count * _LINES or sizes.max() > ENTRY_BYTES_MAX:
+    if controls.size != count * _LINES or not (data[controls] == _NEWLINE).all():
         return False
     ends: Numbers = controls.reshape(count, _LINES)
-    if not (data[controls] == _NEWLINE).all() or not (ends[:, -3:] == stops[:, None] - _LAST_ENDS).all():
-        return False
-    return _have_fields(columns, data, ends, first)
-
-
-def _have_fields(columns: RecordColumns, data: Bytes, ends: Numbers, first: int) -> bool:
-    """Whether each entry's index, type, time, actor, subject, causes and size are well formed and true.
-    ``ends`` has a row for each entry: where its lines end in ``data``."""
-    count = len(ends)
-    starts = ends[:, :-1] + 1  # of the second line to the last
-    lengths = ends[:, 1:] - starts
-    index, event_type, time, actor, subject, causes, size = range(1, 8)
-    sizes = np.fromiter(map(len, columns.payloads), np.int64, count)
-    if not _are_decimals(data, starts[:, index], lengths[:, index], np.arange(first, first + count)):
-        return False
-    if not _are_decimals(data, starts[:, size], lengths[:, size], sizes):
-        return False
-    if not (lengths[:, time] == _TIME_DIGITS).all():
-        return False
-    times = data[starts[:, time, None] + np.arange(_TIME_DIGITS)]
-    if not _is_digits(times) or times[:, 0].min() < ord("1") or times[:, 0].max() > ord("8"):
-        return False
-    fields = lengths[:, (actor, subject)]
-    if fields.min() < 1 or fields.max() > FIELD_CHARACTERS_MAX:
-        return False
-    return _have_types(columns, data, starts[:, event_type], lengths[:, event_type]) and _have_causes(
-        data, starts[:, causes], ends[:, causes + 1], first
+    return bool((ends[:, -3:] == stops[:, None] - _LAST_ENDS).all()) and _have_fields(
+        columns, text, ends, first
     )
 
 
-def _are_decimals(data: Bytes, starts: Numbers, lengths: Numbers, values: Numbers) -> bool:
-    """Whether the text at ``starts`` is each of ``values`` in decimal without leading zeros."""
+def _have_fields(columns: RecordColumns, text: bytes, ends: Numbers, first: int) -> bool:
+    """Whether each entry's index, type, time, actor, subject, causes and size are well formed and true.
+    ``ends`` has a row for each entry: where its lines end in ``text``."""
+    count, data = len(ends), np.frombuffer(text, np.uint8)
+    _, _, index, event_type, time, actor, subject, causes, size = ends.T[:9]
+    sizes = np.fromiter(map(len, columns.payloads), np.int64, count)
+    if not _are_decimals(data, ends.T[1] + 1, index, np.arange(first, first + count)):
+        return False
+    if not _are_decimals(data, causes + 1, size, sizes):
+        return False
+    if not (time - event_type == _TIME_DIGITS + 1).all():
+        return False
+    times = _pieces(text, event_type + 1, _TIME_DIGITS).view(np.uint8)
+    if (
+        not _is_digits(times)
+        or times[::_TIME_DIGITS].min() < ord("1")
+        or times[::_TIME_DIGITS].max() > ord("8")
+    ):
+        return False
+    for lengths in (actor - time - 1, subject - actor - 1):
+        if lengths.min() < 1 or lengths.max() > FIELD_CHARACTERS_MAX:
+            return False
+    return _have_types(columns, text, index + 1, event_type) and _have_causes(
+        data, subject + 1, causes, first
+    )
+
+
+def _pieces(text: bytes, starts: Numbers, width: int) -> NDArray[np.void]:
+    """``width`` bytes of ``text`` from each of ``starts`` on; ten times as fast as slicing."""
+    windows: NDArray[np.void] = np.ndarray((len(text) - width + 1,), f"V{width}", text, strides=(1,))
+    return windows[starts]
+
+
+def _are_decimals(data: Bytes, starts: Numbers, stops: Numbers, values: Numbers) -> bool:
+    """Whether the text from ``starts`` to ``stops`` is each of ``values`` in decimal, no leading zeros."""
+    lengths = stops - starts
     if not (lengths == np.searchsorted(_TENS, values, side="right") + 1).all():
         return False
     longest, shortest = int(lengths.max()), int(lengths.min())
-    stops = starts + lengths
     rest = values
     for place in range(longest):
-        rest, digit = np.divmod(rest, 10)
-        wrong = data[stops - 1 - place] != digit + ord("0")
+        above = rest // 10
+        wrong = data[stops - 1 - place] != rest - above * 10 + ord("0")
         if (wrong if place < shortest else wrong & (place < lengths)).any():
             return False
+        rest = above
     return True
 
 
-def _have_types(columns: RecordColumns, data: Bytes, starts: Numbers, lengths: Numbers) -> bool:
+def _have_types(columns: RecordColumns, text: bytes, starts: Numbers, stops: Numbers) -> bool:
     """Whether each entry names the type it is stored under."""
     number_of = {name: number for number, name in enumerate(set(columns.event_types))}
-    numbers = np.fromiter(map(number_of.__getitem__, columns.event_types), np.int64, len(starts))
+    numbers = np.zeros(len(starts), np.int64)
+    if len(number_of) > 1:
+        numbers = np.fromiter(map(number_of.__getitem__, columns.event_types), np.int64, len(starts))
     for name, number in number_of.items():
         if not name.isascii() or not is_event_type(name):
             return False
-        spelling = np.frombuffer(name.encode(), np.uint8)
-        here = numbers == number
-        if not (lengths[here] == spelling.size).all():
+        spelling = name.encode()
+        here = np.flatnonzero(numbers == number)
+        if not (stops[here] - starts[here] == len(spelling)).all():
             return False
-        if not (data[starts[here][:, None] + np.arange(spelling.size)] == spelling).all():
+        if _pieces(text, starts[here], len(spelling)).tobytes() != spelling * len(here):
             return False
     return True
 

@@ -138,7 +138,7 @@ class Frontier:
                 row.insert(0, self._peaks.pop())
             if len(row) & 1:
                 peaks_new.append(row.pop())
-            row = _parents(row)
+            row = parents(row)
             above >>= 1
         self._peaks.extend(reversed(peaks_new))
         self._size = size
@@ -223,11 +223,23 @@ def root_of(leaves: Iterable[bytes]) -> bytes:
     return frontier.root()
 
 
+def parents(row: Sequence[bytes]) -> list[bytes]:
+    """The level above a row of an even number of hashes."""
+    copy = _NODE.copy
+    above: list[bytes] = []
+    add = above.append
+    for left, right in zip(row[::2], row[1::2], strict=True):
+        state = copy()
+        state.update(left + right)
+        add(state.digest())
+    return above
+
+
 def perfect_root(hashes: Sequence[bytes]) -> bytes:
     """Root over the 2^n hashes of one perfect subtree, such as a full tile."""
     row = list(hashes)
     while len(row) > 1:
-        row = _parents(row)
+        row = parents(row)
     return row[0]
 
 
@@ -376,18 +388,6 @@ def _span(start: int, end: int) -> Span:
         start += 1 << level
         count -= 1 << level
     return tuple(nodes)
-
-
-def _parents(row: list[bytes]) -> list[bytes]:
-    """The level above a row of an even number of hashes."""
-    copy = _NODE.copy
-    parents: list[bytes] = []
-    add = parents.append
-    for left, right in zip(row[::2], row[1::2], strict=True):
-        state = copy()
-        state.update(left + right)
-        add(state.digest())
-    return parents
 
 
 def _check(

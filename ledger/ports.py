@@ -99,6 +99,17 @@ class RecordColumns(NamedTuple):
             seals=[record.seal for record in records],
         )
 
+    def until(self, count: int) -> RecordColumns:
+        """The first ``count`` of these records."""
+        return RecordColumns(
+            indices=self.indices[:count],
+            event_ids=self.event_ids[:count],
+            event_types=self.event_types[:count],
+            entries=self.entries[:count],
+            payloads=self.payloads[:count],
+            seals=self.seals[:count],
+        )
+
     def records(self) -> Iterator[Record]:
         """These columns as records."""
         for index, event_id, event_type, entry, payload, seal in zip(*self, strict=True):
@@ -116,8 +127,10 @@ class ColumnReader(Protocol):
     """Where one ledger is stored, said so that another process can read it: a value that is pickled, sent
     there, and opens the store by itself."""
 
-    def columns(self, start: int, stop: int) -> Iterator[RecordColumns]:
-        """The records ``start`` to ``stop``, ascending, some at a time; fewer where there are no more."""
+    def columns(self, start: int, stop: int, *, is_expendable: bool = False) -> Iterator[RecordColumns]:
+        """The records ``start`` to ``stop``, ascending, some at a time; fewer where there are no more.
+        ``is_expendable`` says that nothing is lost with this process, should it end because of what it
+        reads, as it may where a file on a broken disk is mapped into memory."""
 
 
 @runtime_checkable

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,11 @@ import ledger.audit_chain as module
 from adapters.sqlite_columns import SQLiteColumns
 from adapters.sqlite_log import SQLiteLog
 from ledger.audit_chain import ChainAudit
+from ledger.chain_processes import PartProcesses, part_processes
 from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.ledger import ledger_name
 from ledger.merkle import leaf_hash, root_of
-from ledger.ports import RecordColumns
+from ledger.ports import ColumnReader, RecordColumns
 from tests.ledger.desk import ORIGIN, TENANT, open_ledger
 from tests.ledger.signing_key import SigningKey
 from tests.ledger.test_ledger import batch, device
@@ -27,13 +29,22 @@ PART = 16
 SIZE = 75
 
 
-@pytest.fixture(params=["one process", "two processes"], autouse=True)
+@pytest.fixture(params=["this process", "children", "both"], autouse=True)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small parts, examined here or by children."""
-    monkeypatch.setattr(module, "PART_ENTRIES", PART)
-    monkeypatch.setattr(
-        module, "PROCESSES_FROM_ENTRIES", 0 if request.param == "two processes" else 1_000_000
-    )
+    """Small parts, examined here, or by children, or here while the children start."""
+    monkeypatch.setattr(module, "PART_ENTRIES_MAX", PART)
+    monkeypatch.setattr(module, "PROCESSES_FROM_BYTES", 1 << 62 if request.param == "this process" else 0)
+    if request.param == "children":
+        monkeypatch.setattr(module, "part_processes", children_only)
+
+
+@asynccontextmanager
+async def children_only(reader: ColumnReader) -> AsyncIterator[PartProcesses]:
+    """Children are waited for, so that small ledgers are examined by them."""
+    async with part_processes(reader) as processes:
+        processes.start(2)
+        await processes.started()
+        yield processes
 
 
 @pytest.fixture(scope="module")
@@ -183,8 +194,8 @@ class BrokenColumns(Struct, frozen=True, kw_only=True):
     path: str
     is_polite: bool
 
-    def columns(self, start: int, stop: int) -> Iterator[RecordColumns]:
-        if self.is_polite:
+    def columns(self, start: int, stop: int, *, is_expendable: bool = False) -> Iterator[RecordColumns]:
+        if self.is_polite or not is_expendable:
             raise OSError("no such disk")
         os._exit(3)
 
