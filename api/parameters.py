@@ -37,6 +37,12 @@ OfProcedure = Annotated[
 OfKind = Annotated[
     str | None, QueryParameter(pattern=_NAME, description="Only of this kind, such as oura.sleep")
 ]
+IsNewest = Annotated[
+    bool,
+    QueryParameter(
+        description="Under the newest seal, also where witnesses have cosigned one that covers it"
+    ),
+]
 AtTime = Annotated[int | None, QueryParameter(ge=0, le=INT64_MAX, description="Unix nanoseconds, UTC")]
 
 _RESERVED = frozenset({"request", "caller"})

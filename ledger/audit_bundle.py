@@ -261,6 +261,13 @@ async def verify_audit_bundle(data: bytes, policy: Policy) -> VerifiedAuditBundl
     )
 
 
+def stated_cosigners(data: bytes) -> list[str]:
+    """The witnesses who have cosigned, as the bundle itself says; nothing is verified.  Raises:
+    MalformedError."""
+    policy = parse_policy(parse_canonical(data.removesuffix(b"\n"), AuditBundle).policy.encode())
+    return [witness.key.name for witness in policy.witnesses]
+
+
 def _is_key_event(part: ProvenEntry) -> bool:
     return parse_entry(parse_base64(part.entry, "entry")).event_type.startswith("key.")
 

@@ -15,8 +15,8 @@ from domain.errors import InvalidError
 from domain.key_history import KeyHistory
 from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.key_chain import verify_key_chain
-from ledger.notes import Algorithm, VerifierKey, parse_note
-from ledger.policy import Policy, PolicyLog, WitnessedCheckpoint, open_witnessed_checkpoint
+from ledger.notes import VerifierKey, parse_note
+from ledger.policy import Policy, WitnessedCheckpoint, logs_of, open_witnessed_checkpoint
 from ledger.proven_entry import ProvenEntry
 from ledger.sealing_keys import all_keys, check_ruled, keys_in_force, names_keys
 
@@ -68,5 +68,4 @@ def judge_checkpoint(note: bytes, policy: Policy, key_events: Sequence[ProvenEnt
 def _with_keys(policy: Policy, origin: str, keys: Sequence[VerifierKey]) -> Policy:
     """The policy, with these keys in place of the ones it knows the ledger by."""
     others = [log for log in policy.logs if log.key.name != origin]
-    own = [PolicyLog(key=key) for key in keys if key.algorithm is Algorithm.ED25519]
-    return replace(policy, logs=(*others, *own))
+    return replace(policy, logs=(*others, *logs_of(keys)))

@@ -22,7 +22,7 @@ Comments and white space are free, so a policy has many spellings; ``format_poli
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from msgspec import Struct
 
@@ -144,6 +144,11 @@ class WitnessedCheckpoint(Struct, frozen=True, kw_only=True):
 def policy_of_log(key: VerifierKey) -> Policy:
     """One log and no witness: what a public key alone says."""
     return Policy(logs=(PolicyLog(key=key),))
+
+
+def logs_of(keys: Iterable[VerifierKey]) -> tuple[PolicyLog, ...]:
+    """These keys as logs of a policy, which names Ed25519 keys; others only ever sign beside them."""
+    return tuple(PolicyLog(key=key) for key in keys if key.algorithm is Algorithm.ED25519)
 
 
 def open_witnessed_checkpoint(note: bytes, policy: Policy) -> WitnessedCheckpoint:

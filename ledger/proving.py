@@ -28,7 +28,9 @@ def newest_seal(ledger: Ledger) -> Covering:
 async def covering_of_entry(ledger: Ledger, index: int, *, is_newest: bool = False) -> Covering:
     """What to prove the entry at ``index`` under: the newest checkpoint that witnesses have cosigned, or the
     newest seal while none of those covers it, and where it is asked for plainly."""
-    return newest_seal(ledger) if is_newest else await ledger.covering(index)
+    if is_newest or index >= ledger.size:
+        return newest_seal(ledger)
+    return await ledger.covering(index)
 
 
 async def prove_entries(

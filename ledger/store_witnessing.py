@@ -22,8 +22,9 @@ from domain.errors import InvalidError, TallystickError
 from ledger.covering import Covering
 from ledger.ledger import Ledger, ledger_name
 from ledger.metalog import META_TENANT, MetaLog
-from ledger.policy import Policy, PolicyLog
+from ledger.policy import NO_QUORUM, Policy, PolicyLog, logs_of
 from ledger.ports import Clock, EventLog
+from ledger.sealing_keys import all_keys
 from ledger.witness_exchange import (
     AlarmKind,
     CosignatureStore,
@@ -143,6 +144,14 @@ class StoreWitnessing:
         if not self.is_shown_itself(ledger.origin) and self.has_meta_log:
             keys.append((await self._opened_meta()).ledger.verifier_key)
         return replace(self.policy, logs=tuple(PolicyLog(key=key) for key in keys))
+
+    async def known_policy(self, ledger: Ledger) -> Policy:
+        """Every key that this ledger and the meta-log have had, the witnesses, and no quorum: to look at what
+        is proven here, and not to be handed out."""
+        keys = [*all_keys(ledger.state.keys)]
+        if not self.is_shown_itself(ledger.origin) and (meta := await self.meta_log()) is not None:
+            keys += all_keys(meta.ledger.state.keys)
+        return replace(self.policy, logs=logs_of(keys), groups=(), quorum=NO_QUORUM)
 
     def alarms(self) -> Sequence[WitnessAlarm]:
         """Every alarm there was, oldest first; waits for a disk."""

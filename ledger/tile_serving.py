@@ -11,6 +11,13 @@ from ledger.merkle import UnknownLeafError
 from ledger.tiles import ENTRIES_LEVEL, TILE_WIDTH, Tile, format_bundle, tile_path, tile_width
 
 
+async def published_checkpoint(ledger: Ledger) -> bytes:
+    """The checkpoint for readers of tiles: the newest one that witnesses have cosigned, with their lines; the
+    newest seal while there is none, and where witnesses see this ledger through a meta-log only."""
+    covering = await ledger.covering(0)
+    return covering.checkpoint if covering.is_witnessed and covering.meta is None else ledger.checkpoint
+
+
 async def published_tile(ledger: Ledger, tile: Tile) -> bytes:
     """The bytes of a tile of hashes or of a bundle of entries, exactly as wide as asked.
 

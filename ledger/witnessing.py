@@ -30,7 +30,7 @@ from ledger.covering import Covering, covering_of
 from ledger.ledger import Ledger
 from ledger.merkle import verify_consistency
 from ledger.notes import Algorithm, VerifierKey, parse_note
-from ledger.policy import Policy, PolicyLog, PolicyWitness, open_witnessed_checkpoint
+from ledger.policy import Policy, PolicyWitness, logs_of, open_witnessed_checkpoint
 from ledger.ports import Clock
 from ledger.sealing_keys import all_keys
 from ledger.tiles import prove_consistency, root_from_tiles
@@ -93,7 +93,7 @@ class LogWitnessing:
     @property
     def policy(self) -> Policy:
         """The policy with this ledger as its only log, known by every key it has had."""
-        return replace(self._given, logs=tuple(PolicyLog(key=key) for key in self._own_keys()))
+        return replace(self._given, logs=logs_of(self._own_keys()))
 
     async def submit(self, *, is_urgent: bool = False) -> tuple[WitnessOutcome, ...]:
         """One turn: the newest seal to every witness that does not have it.

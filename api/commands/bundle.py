@@ -9,7 +9,7 @@ from pathlib import Path
 
 from api.commands.command import DONE, at_workplace, print_json, read_file
 from api.commands.table import format_table, format_verdict
-from api.commands.trust import policy_from
+from api.commands.trust import describe_witnesses, names_of, policy_from
 from api.workplace import Workplace
 from domain.errors import MalformedError
 from ledger.audit_bundle import (
@@ -17,6 +17,7 @@ from ledger.audit_bundle import (
     FILE_SUFFIX,
     VerifiedAuditBundle,
     make_audit_bundle,
+    stated_cosigners,
     verify_audit_bundle,
 )
 
@@ -29,6 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--objects", action="store_true", help="put the batches, datasets and artifacts in too"
+    )
+    parser.add_argument(
+        "--newest",
+        action="store_true",
+        help="prove them under the newest seal, also where witnesses have cosigned one that covers them",
     )
     parser.add_argument("--verify", metavar="FILE", help="verify a bundle instead; needs --key or --policy")
     parser.add_argument("--key", help="with --verify: the ledger's public key (vkey or file)")
@@ -48,14 +54,19 @@ def run(arguments: argparse.Namespace) -> int:
 
     async def work(workplace: Workplace) -> int:
         data = await make_audit_bundle(
-            await workplace.desk(), arguments.receipt, with_objects=arguments.objects
+            await workplace.desk(),
+            arguments.receipt,
+            with_objects=arguments.objects,
+            is_newest=arguments.newest,
         )
         path = Path(arguments.output or f"{arguments.receipt[0]}{FILE_SUFFIX}")
         await asyncio.to_thread(path.write_bytes, data)
+        witnesses = stated_cosigners(data)
         if arguments.json:
-            print_json({"file": str(path), "byte_count": len(data)})
+            print_json({"file": str(path), "byte_count": len(data), "witnesses": witnesses})
         else:
             print(f"{path}, {len(data):,} bytes; check it with: tally bundle --verify {path} --key VKEY")
+            print(f"It is under a checkpoint {describe_witnesses(witnesses)}.")
         return DONE
 
     return at_workplace(arguments, work)
@@ -67,6 +78,7 @@ def _show(verified: VerifiedAuditBundle, arguments: argparse.Namespace) -> int:
             {
                 "verified": True,
                 "checkpoint_size": verified.checkpoint.size,
+                "witnesses": names_of(verified.witnessed),
                 "entry_count": verified.entry_count,
                 "objects": verified.objects,
                 "receipts": [
@@ -84,6 +96,6 @@ def _show(verified: VerifiedAuditBundle, arguments: argparse.Namespace) -> int:
     print(
         f"\n✓ {len(rows)} receipt(s) verify with {verified.entry_count} entries and "
         f"{len(verified.objects)} objects,\n  under a checkpoint of {verified.checkpoint.size} entries "
-        f"of {verified.checkpoint.origin}."
+        f"of {verified.checkpoint.origin},\n  {describe_witnesses(names_of(verified.witnessed))}."
     )
     return DONE

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from api.commands.command import DONE, at_workplace, print_json, read_file
 from api.commands.table import format_table, format_time
-from api.commands.trust import policy_from
+from api.commands.trust import describe_witnesses, known_policy, names_of, policy_from
 from api.workplace import Workplace
 from domain.errors import MalformedError
 from ledger.completeness import PROOF_BYTES_MAX, Complete, Topics, verify_completeness
-from ledger.policy import policy_of_log
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         help="receipts/SOURCE, calibrations/DEVICE, configurations/DEVICE, batches/SOURCE, "
         "quarantines/SOURCE, erasures/CONNECTION, status/RECEIPT, replays/RECEIPT or recalls",
+    )
+    parser.add_argument(
+        "--newest",
+        action="store_true",
+        help="prove it under the newest seal, also where witnesses have cosigned a checkpoint that covers it",
     )
     parser.add_argument("--output", metavar="FILE", help="write the proof")
     parser.add_argument(
@@ -41,10 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     async def work(workplace: Workplace) -> int:
         desk = await workplace.desk()
-        proof = await Topics(desk.ledger).prove(arguments.topic, "cli")
+        proof = await Topics(desk.ledger).prove(arguments.topic, "cli", is_newest=arguments.newest)
         if arguments.output:
             await asyncio.to_thread(Path(arguments.output).write_bytes, proof)
-        return _show(verify_completeness(proof, policy_of_log(desk.ledger.verifier_key)), arguments)
+        return _show(verify_completeness(proof, await known_policy(workplace, desk.ledger)), arguments)
 
     return at_workplace(arguments, work)
 
@@ -53,7 +57,13 @@ def _show(complete: Complete, arguments: argparse.Namespace) -> int:
     if arguments.json:
         events = [{"index": r.index, "type": r.event.TYPE, "subject": r.subject} for r in complete.events]
         print_json(
-            {"topic": complete.topic, "origin": complete.origin, "size": complete.size, "entries": events}
+            {
+                "topic": complete.topic,
+                "origin": complete.origin,
+                "size": complete.size,
+                "witnesses": names_of(complete.witnessed),
+                "entries": events,
+            }
         )
     elif complete.events:
         rows = [(r.index, format_time(r.recorded_at_ns), r.event.TYPE, r.subject) for r in complete.events]
@@ -66,4 +76,6 @@ def _show(complete: Complete, arguments: argparse.Namespace) -> int:
         print(
             f"There is no entry about {complete.topic} among the first {complete.size} of {complete.origin}."
         )
+    if not arguments.json:
+        print(f"It is proven under a checkpoint {describe_witnesses(names_of(complete.witnessed))}.")
     return DONE

@@ -15,16 +15,16 @@ from __future__ import annotations
 import argparse
 
 from adapters.key_stores import open_key_store
-from api.commands.command import DONE, at_desk, print_json
+from api.commands.command import DONE, at_workplace, print_json
 from api.commands.table import format_table, format_time
 from api.workplace import Workplace
-from domain.errors import MalformedError
+from domain.errors import MalformedError, UnknownError
 from domain.events import KeyCompromised, KeyCreated, KeyRevoked, KeyRotated, Recorded
 from domain.key_history import ED25519, ML_DSA_44, KeyHistory, KeySpan, Standing
-from ledger.desk import Desk
 from ledger.key_change import declare_compromised, revoke_key, rotate_key
 from ledger.key_statement import verifier_key
 from ledger.ledger import Ledger
+from ledger.metalog import META_TENANT
 from ledger.notes import format_verifier_key
 
 ACTIONS = ("show", "history", "rotate", "revoke", "compromised")
@@ -60,36 +60,47 @@ def run(arguments: argparse.Namespace) -> int:
     """Show, list or change the ledger's keys."""
     _check(arguments)
 
-    async def work(workplace: Workplace, desk: Desk) -> int:
+    async def work(workplace: Workplace) -> int:
+        ledger = await _ledger(workplace)
         match arguments.action:
             case "rotate":
                 folder = workplace.settings.keys_folder
                 recorded = await rotate_key(
-                    desk.ledger,
-                    open_key_store(arguments.to, folder) if arguments.to else desk.keys,
+                    ledger,
+                    open_key_store(arguments.to, folder) if arguments.to else workplace.keys,
                     reason=arguments.reason,
                     actor=ACTOR,
                     algorithm=arguments.algorithm or ED25519,
                 )
             case "revoke":
-                recorded = await revoke_key(
-                    desk.ledger, arguments.key_id, reason=arguments.reason, actor=ACTOR
-                )
+                recorded = await revoke_key(ledger, arguments.key_id, reason=arguments.reason, actor=ACTOR)
             case "compromised":
                 recorded = await declare_compromised(
-                    desk.ledger,
+                    ledger,
                     arguments.key_id,
                     from_index=arguments.from_index,
                     reason=arguments.reason,
                     actor=ACTOR,
                 )
             case "history":
-                return await _print_history(desk.ledger, is_json=arguments.json)
+                return await _print_history(ledger, is_json=arguments.json)
             case _:
-                return _print_key(desk.ledger, is_json=arguments.json)
-        return _print_change(desk.ledger, recorded, is_json=arguments.json, moved_to=arguments.to or "")
+                return _print_key(ledger, is_json=arguments.json)
+        return _print_change(ledger, recorded, is_json=arguments.json, moved_to=arguments.to or "")
 
-    return at_desk(arguments, work)
+    return at_workplace(arguments, work)
+
+
+async def _ledger(workplace: Workplace) -> Ledger:
+    """The tenant's ledger, or the meta-log, whose keys change as any ledger's do.  Raises: UnknownError."""
+    if workplace.settings.tenant != META_TENANT:
+        return (await workplace.existing_desk()).ledger
+    meta = None if workplace.witnessing is None else await workplace.witnessing.meta_log()
+    if meta is None:
+        raise UnknownError(
+            "there is no meta-log here", field="tenant", remedy="`tally witnesses submit` makes it."
+        )
+    return meta.ledger
 
 
 def _check(arguments: argparse.Namespace) -> None:

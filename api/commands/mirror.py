@@ -9,13 +9,14 @@ from pathlib import Path
 
 from adapters.tile_directory import TileDirectory
 from api.commands.command import DONE, at_desk, print_json, progress
-from api.commands.trust import policy_from
+from api.commands.trust import known_policy, policy_from
 from api.commands.verify_log import API_KEY_VARIABLE, open_source
 from api.workplace import Workplace
+from ledger.checkpoint import parse_checkpoint
 from ledger.desk import Desk
-from ledger.policy import policy_of_log
-from ledger.tile_mirror import MirrorReport, mirror
-from ledger.tile_serving import published_tile
+from ledger.notes import parse_note
+from ledger.tile_mirror import MirrorReport, mirror, shown_checkpoint
+from ledger.tile_serving import published_checkpoint, published_tile
 from ledger.tiles import Tile
 
 
@@ -48,9 +49,13 @@ def run(arguments: argparse.Namespace) -> int:
         async def fetch(tile: Tile) -> bytes:
             return await published_tile(ledger, tile)
 
-        policy = policy_of_log(ledger.verifier_key)
+        policy = await known_policy(workplace, ledger)
         with shelf.writing():
-            report = await mirror(fetch, ledger.checkpoint, policy, shelf, progress=progress("files"))
+            note = await published_checkpoint(ledger)
+            # What was mirrored before witnesses were asked may be newer than what they have seen.
+            if parse_checkpoint(parse_note(note).text).size < shown_checkpoint(shelf, ledger.origin).size:
+                note = ledger.checkpoint
+            report = await mirror(fetch, note, policy, shelf, progress=progress("files"))
         return _show(report, arguments)
 
     return at_desk(arguments, work)

@@ -7,10 +7,10 @@ import asyncio
 from pathlib import Path
 
 from api.commands.command import CHECK_FAILED, DONE, at_workplace, print_json
+from api.commands.trust import known_policy
 from api.workplace import Workplace
 from domain.events import ReceiptIssued
 from ledger.completeness import Topics, verify_completeness
-from ledger.policy import policy_of_log
 from ledger.receipt import parse_receipt
 from ledger.recorded import event_of
 from ledger.replay import find_receipt
@@ -33,8 +33,11 @@ def run(arguments: argparse.Namespace) -> int:
         receipt_id, predicate = parse_receipt(
             event_of((await desk.ledger.get(index))[1], ReceiptIssued).envelope
         )
-        proof = await Topics(desk.ledger).prove(status_topic(receipt_id), "cli")
-        complete = verify_completeness(proof, policy_of_log(desk.ledger.verifier_key))
+        # Who wants to show it to somebody wants what witnesses vouch for; the entries are the same.
+        proof = await Topics(desk.ledger).prove(
+            status_topic(receipt_id), "cli", is_newest=not arguments.proof
+        )
+        complete = verify_completeness(proof, await known_policy(workplace, desk.ledger))
         status = proven_status(receipt_id, predicate, complete)
         if arguments.proof:
             await asyncio.to_thread(Path(arguments.proof).write_bytes, proof)

@@ -6,7 +6,7 @@ import argparse
 
 from api.commands.command import DONE, print_json, read_file
 from api.commands.table import format_table, format_time, format_verdict
-from api.commands.trust import policy_from
+from api.commands.trust import names_of, policy_from
 from domain.errors import MalformedError
 from ledger.bundle import BUNDLE_BYTES_MAX
 from ledger.ports import BATCH_BYTES_MAX
@@ -57,7 +57,7 @@ def _summary(verified: VerifiedReceipt) -> dict[str, object]:
         "ledger": verified.entry.origin,
         "index": verified.entry.index,
         "checkpoint_size": verified.checkpoint.size,
-        "witnesses": [cosignature.key.name for cosignature in verified.witnessed.cosignatures],
+        "witnesses": names_of(verified.witnessed),
         "verdict": predicate.verdict,
         "is_presentable": predicate.is_presentable,
         "procedure": predicate.procedure.name,
@@ -83,6 +83,7 @@ def _print(verified: VerifiedReceipt) -> None:
             "ledger",
             f"{verified.entry.origin}, entry {verified.entry.index} of {verified.checkpoint.size} sealed",
         ),
+        ("cosigned by", ", ".join(names_of(verified.witnessed)) or None),
         ("recorded", format_time(verified.entry.recorded_at_ns)),
         ("source", f"{predicate.source.kind} {predicate.source.source_id}"),
         ("procedure", f"{predicate.procedure.name} {predicate.procedure.version}"),

@@ -98,7 +98,8 @@ function parseBundle(data) {
   const wire = JSON.parse(text);
   const hasKeys = "keys" in wire;
   const hasMeta = "meta" in wire;
-  must(wire.format === (hasKeys || hasMeta ? "tallystick/bundle/v2" : "tallystick/bundle/v1"), `unknown format ${wire.format}`);
+  const version = hasMeta && "keys" in wire.meta ? 3 : hasKeys || hasMeta ? 2 : 1;
+  must(wire.format === `tallystick/bundle/v${version}`, `unknown format ${wire.format}`);
   must(canonical(wire) === text.replace(/\n$/, ""), "it is not in its one spelling");
   return { entry: ofBase64(wire.entry), envelope: ofBase64(wire.envelope), proof: ofBase64(wire.proof), keys: wire.keys, hasMeta };
 }

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from api.authentication import READ
 from api.openapi import documented
-from api.parameters import INT64_MAX, Index
+from api.parameters import INT64_MAX, Index, IsNewest
 from api.routes.paging import Page, PageSize, PageToken, size_of, start_of, token_of
 from api.tenancy import Caller
 from domain.errors import UnknownError
@@ -24,6 +24,7 @@ from ledger.mentions import of_subject, of_type
 from ledger.merkle import leaf_hash
 from ledger.notes import format_verifier_key
 from ledger.ports import Record
+from ledger.proving import covering_of_entry
 from ledger.spelling import format_base64
 from ledger.tlog_proof import format_tlog_proof
 
@@ -96,7 +97,10 @@ async def get_ledger(caller: Caller) -> LedgerState:
     responses=documented(),
 )
 async def get_checkpoint(caller: Caller) -> Response[bytes]:
-    """The newest seal as a C2SP signed note (tlog-checkpoint). Keep one: it shows any later rewriting."""
+    """The newest seal as a C2SP signed note (tlog-checkpoint). Keep one: it shows any later rewriting.
+
+    No witness has seen it yet; `/v1/tlog/checkpoint` is the newest one that they have cosigned.
+    """
     return Response(caller.desk.ledger.checkpoint, media_type=NOTE_MEDIA_TYPE)
 
 
@@ -161,10 +165,11 @@ async def get_entry(caller: Caller, index: Index) -> EntryView:
     media_type=NOTE_MEDIA_TYPE,
     responses=documented("unknown"),
 )
-async def get_entry_proof(caller: Caller, index: Index) -> Response[bytes]:
-    """A C2SP tlog-proof under the newest checkpoint that witnesses have cosigned, or the newest seal."""
+async def get_entry_proof(caller: Caller, index: Index, is_newest: IsNewest = False) -> Response[bytes]:
+    """A C2SP tlog-proof under the newest checkpoint that witnesses have cosigned and that covers the entry,
+    with their lines; else under the newest seal."""
     ledger = caller.desk.ledger
-    covering = await ledger.covering(index)
+    covering = await covering_of_entry(ledger, index, is_newest=is_newest)
     # A tlog-proof has no room for a meta-log; where that is what witnesses see, the seal is all there is.
     proof = ledger.prove(index, covering if covering.meta is None else None)
     return Response(format_tlog_proof(proof), media_type=NOTE_MEDIA_TYPE)

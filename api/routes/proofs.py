@@ -1,4 +1,8 @@
-"""Computed proofs, for people who do not speak tiles: inclusion at any size, consistency between any two."""
+"""Computed proofs, for people who do not speak tiles: inclusion at any size, consistency between any two.
+
+Where no size is asked for, it is that of the newest checkpoint that witnesses have cosigned and that covers
+what is asked; of the newest seal where there is none.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,15 @@ from msgspec import Struct
 
 from api.authentication import READ
 from api.openapi import documented
-from api.parameters import INT64_MAX
+from api.parameters import INT64_MAX, IsNewest
 from api.tenancy import Caller
 from domain.errors import MalformedError, UnknownError
+from ledger.covering import Covering
 from ledger.leaf_search import find_leaf
 from ledger.ledger import Ledger
 from ledger.merkle import EMPTY_ROOT, HASH_BYTES
+from ledger.meta_proof import WireMetaProof, wire_meta
+from ledger.proving import covering_of_entry
 from ledger.spelling import format_base64
 from ledger.tiles import prove_consistency, prove_inclusion, root_from_tiles
 
@@ -27,7 +34,11 @@ LeafSha256 = Annotated[
 ]
 Size = Annotated[
     int | None,
-    Parameter(ge=0, le=INT64_MAX, description="Tree size; that of the newest checkpoint, if left out"),
+    Parameter(
+        ge=0,
+        le=INT64_MAX,
+        description="Tree size; that of the newest checkpoint that witnesses have cosigned, if left out",
+    ),
 ]
 EntryIndex = Annotated[int | None, Parameter(ge=0, le=INT64_MAX, description="Ledger index, 0-based")]
 
@@ -36,7 +47,8 @@ class InclusionProof(Struct, frozen=True, kw_only=True):
     """That a leaf stands at ``index`` in the tree of ``size`` leaves (RFC 6962 §2.1.1).
 
     ``path_base64`` has the leaf's sibling first.  ``checkpoint`` is the signed note over exactly this tree;
-    empty where no append ended at this size.
+    empty where no append ended at this size.  ``is_witnessed`` says whether enough witnesses have cosigned
+    it: their lines are under it, or under the checkpoint of the meta-log in ``meta`` that holds it.
     """
 
     index: int
@@ -45,10 +57,15 @@ class InclusionProof(Struct, frozen=True, kw_only=True):
     root_sha256: str
     path_base64: list[str]
     checkpoint: str
+    is_witnessed: bool
+    meta: WireMetaProof | None
 
 
 class SizesProof(Struct, frozen=True, kw_only=True):
-    """That the tree of ``size_old`` leaves is the beginning of the one of ``size_new`` (RFC 6962 §2.1.2)."""
+    """That the tree of ``size_old`` leaves is the beginning of the one of ``size_new`` (RFC 6962 §2.1.2).
+
+    ``is_witnessed`` and ``meta`` are about ``checkpoint_new``, as in an inclusion proof.
+    """
 
     size_old: int
     size_new: int
@@ -57,6 +74,8 @@ class SizesProof(Struct, frozen=True, kw_only=True):
     path_base64: list[str]
     checkpoint_old: str
     checkpoint_new: str
+    is_witnessed: bool
+    meta: WireMetaProof | None
 
 
 @get(
@@ -71,22 +90,28 @@ async def get_inclusion_proof(
     index: EntryIndex = None,
     leaf_sha256: LeafSha256 = None,
     size: Size = None,
+    is_newest: IsNewest = False,
 ) -> InclusionProof:
     """By the entry's index, or by its leaf hash, which is looked up among the newest 16,777,216 entries."""
     ledger = caller.desk.ledger
-    wanted = _size(ledger, size, "size")
+    _check_size(ledger, size, "size")
     if (index is None) == (leaf_sha256 is None):
         raise MalformedError("one of index and leaf_sha256 says which entry", field="index")
     leaf = bytes.fromhex(leaf_sha256 or "")
-    place = await asyncio.to_thread(find_leaf, ledger.index, wanted, leaf) if index is None else index
-    path = prove_inclusion(ledger.tile, place, wanted)
+    if index is None:
+        searched = ledger.size if size is None else size
+        index = await asyncio.to_thread(find_leaf, ledger.index, searched, leaf)
+    head = await _head(ledger, size, index, is_newest=is_newest)
+    path = prove_inclusion(ledger.tile, index, head.size)
     return InclusionProof(
-        index=place,
-        size=wanted,
-        leaf_sha256=_leaf(ledger, place).hex(),
-        root_sha256=_root(ledger, wanted).hex(),
+        index=index,
+        size=head.size,
+        leaf_sha256=_leaf(ledger, index).hex(),
+        root_sha256=_root(ledger, head.size).hex(),
         path_base64=[format_base64(node) for node in path],
-        checkpoint=await _checkpoint(ledger, wanted),
+        checkpoint=head.checkpoint.decode(),
+        is_witnessed=head.is_witnessed,
+        meta=None if head.meta is None else wire_meta(head.meta),
     )
 
 
@@ -101,26 +126,33 @@ async def get_consistency_proof(
     caller: Caller,
     size_old: Annotated[int, Parameter(ge=1, le=INT64_MAX, description="The smaller tree's size")],
     size_new: Size = None,
+    is_newest: IsNewest = False,
 ) -> SizesProof:
     """Between any two sizes; with equal ones the path is empty."""
     ledger = caller.desk.ledger
-    new = _size(ledger, size_new, "size_new")
-    old = _size(ledger, size_old, "size_old")
-    if old > new:
-        raise MalformedError("the old size is the smaller one", field="size_old", actual=f"{old} > {new}")
-    path = prove_consistency(ledger.tile, old, new)
+    _check_size(ledger, size_new, "size_new")
+    _check_size(ledger, size_old, "size_old")
+    if size_new is not None and size_old > size_new:
+        raise MalformedError(
+            "the old size is the smaller one", field="size_old", actual=f"{size_old} > {size_new}"
+        )
+    new = await _head(ledger, size_new, size_old - 1, is_newest=is_newest)
+    old = await _head(ledger, size_old, size_old - 1, is_newest=is_newest)
+    path = prove_consistency(ledger.tile, size_old, new.size)
     return SizesProof(
-        size_old=old,
-        size_new=new,
-        root_old_sha256=_root(ledger, old).hex(),
-        root_new_sha256=_root(ledger, new).hex(),
+        size_old=size_old,
+        size_new=new.size,
+        root_old_sha256=_root(ledger, size_old).hex(),
+        root_new_sha256=_root(ledger, new.size).hex(),
         path_base64=[format_base64(node) for node in path],
-        checkpoint_old=await _checkpoint(ledger, old),
-        checkpoint_new=await _checkpoint(ledger, new),
+        checkpoint_old=old.checkpoint.decode(),
+        checkpoint_new=new.checkpoint.decode(),
+        is_witnessed=new.is_witnessed,
+        meta=None if new.meta is None else wire_meta(new.meta),
     )
 
 
-def _size(ledger: Ledger, size: int | None, field: str) -> int:
+def _check_size(ledger: Ledger, size: int | None, field: str) -> None:
     if size is not None and size > ledger.size:
         raise UnknownError(
             "the ledger is smaller than that",
@@ -129,7 +161,6 @@ def _size(ledger: Ledger, size: int | None, field: str) -> int:
             actual=str(size),
             remedy="If you hold a checkpoint of that size, entries were removed: keep it, tell the operator.",
         )
-    return ledger.size if size is None else size
 
 
 def _root(ledger: Ledger, size: int) -> bytes:
@@ -142,7 +173,13 @@ def _leaf(ledger: Ledger, index: int) -> bytes:
     return tile[start : start + HASH_BYTES]
 
 
-async def _checkpoint(ledger: Ledger, size: int) -> str:
-    """The seal over exactly this size, if an append ended there."""
+async def _head(ledger: Ledger, size: int | None, index: int, *, is_newest: bool) -> Covering:
+    """The tree of ``size``, with the checkpoint over exactly it if there is one; or the tree that the entry
+    at ``index`` is proven under where no size is asked for."""
+    if size is None:
+        return await covering_of_entry(ledger, index, is_newest=is_newest)
+    found = await covering_of_entry(ledger, max(size - 1, 0), is_newest=is_newest)
+    if found.size == size:
+        return found
     records = await ledger.read(size - 1, 1) if size else []
-    return records[0].seal.decode() if records else ""
+    return Covering(checkpoint=records[0].seal if records else b"", size=size)

@@ -13,7 +13,7 @@ from msgspec import Struct
 from api.authentication import AUDIT, READ
 from api.intake import IdempotencyKey, answer_once
 from api.openapi import documented
-from api.parameters import ArtifactName, AtTime, OfProcedure, OfSource, ReceiptId
+from api.parameters import ArtifactName, AtTime, IsNewest, OfProcedure, OfSource, ReceiptId
 from api.premises import Premises
 from api.problems import ApiError
 from api.report_links import ReportLink
@@ -171,10 +171,13 @@ async def get_verdict(caller: Caller, receipt_id: ReceiptId) -> Verdict:
     media_type=MEDIA_TYPE,
     responses=documented("unknown"),
 )
-async def get_bundle(caller: Caller, receipt_id: ReceiptId) -> Response[bytes]:
-    """Envelope, entry and proof in one file, for `tally verify` or any other verifier (docs/format.md)."""
+async def get_bundle(caller: Caller, receipt_id: ReceiptId, is_newest: IsNewest = False) -> Response[bytes]:
+    """Envelope, entry and proof in one file, for `tally verify` or any other verifier (docs/format.md).
+
+    Proven under the newest checkpoint that witnesses have cosigned and that covers it, else the newest seal.
+    """
     index = await find_receipt(caller.desk, receipt_id)
-    data = format_bundle(await bundle_of(caller.desk.ledger, index))
+    data = format_bundle(await bundle_of(caller.desk.ledger, index, is_newest=is_newest))
     return Response(data, media_type=MEDIA_TYPE, headers=_as_file(f"{receipt_id}{FILE_SUFFIX}"))
 
 

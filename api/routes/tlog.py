@@ -25,7 +25,7 @@ from api.premises import Premises
 from api.tenancy import ApiRequest, Caller
 from domain.errors import UnknownError
 from ledger.ledger import Ledger
-from ledger.tile_serving import published_tile
+from ledger.tile_serving import published_checkpoint, published_tile
 from ledger.tiles import ENTRIES_LEVEL, MalformedTileError, Tile, parse_tile_path
 
 # The framework adds the charset.
@@ -43,14 +43,18 @@ Tenant = Annotated[str, Parameter(description="A tenant whose ledger is public")
 @get(
     "/tlog/checkpoint",
     opt=READ,
-    summary="The newest checkpoint (tlog-tiles)",
+    summary="The newest cosigned checkpoint (tlog-tiles)",
     tags=["ledger"],
     media_type=NOTE_MEDIA_TYPE,
     responses=documented(),
 )
 async def get_tlog_checkpoint(request: ApiRequest, caller: Caller) -> Response[bytes]:
-    """The newest seal, a C2SP signed note; every tile under it can be read, however fast the ledger grows."""
-    return _checkpoint(request, caller.desk.ledger)
+    """The newest seal that enough witnesses have cosigned, with their lines, a C2SP signed note; the newest
+    seal where none are asked, where they see a meta-log, and until they first have.
+
+    Every tile under it can be read, however fast the ledger grows. `/v1/checkpoint` is always the newest.
+    """
+    return await _checkpoint(request, caller.desk.ledger)
 
 
 @get(
@@ -71,8 +75,9 @@ async def get_tlog_tile(request: ApiRequest, caller: Caller, path: TilePath) -> 
 
 @get("/tlog/{tenant:str}/checkpoint", include_in_schema=False, before_request=refuse_unknown_parameters)
 async def get_public_checkpoint(request: AnyRequest, tenant: Tenant) -> Response[bytes]:
-    """The newest checkpoint of a public ledger."""
-    return _checkpoint(request, await _public_ledger(request, tenant))
+    """The newest checkpoint of a public ledger that enough witnesses have cosigned; see
+    ``published_checkpoint``."""
+    return await _checkpoint(request, await _public_ledger(request, tenant))
 
 
 @get("/tlog/{tenant:str}/tile/{path:path}", include_in_schema=False, before_request=refuse_unknown_parameters)
@@ -89,8 +94,9 @@ async def _public_ledger(request: AnyRequest, tenant: str) -> Ledger:
     return (await premises.desk(tenant)).ledger
 
 
-def _checkpoint(request: AnyRequest, ledger: Ledger) -> Response[bytes]:
-    return _answer(request, ledger.checkpoint, NOTE_MEDIA_TYPE, {"Cache-Control": "no-cache"})
+async def _checkpoint(request: AnyRequest, ledger: Ledger) -> Response[bytes]:
+    note = await published_checkpoint(ledger)
+    return _answer(request, note, NOTE_MEDIA_TYPE, {"Cache-Control": "no-cache"})
 
 
 async def _tile(request: AnyRequest, ledger: Ledger, prefix: str, *, is_public: bool) -> Response[bytes]:
