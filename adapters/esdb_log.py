@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -27,8 +27,8 @@ from adapters.esdb_pages import PageReader
 from adapters.esdb_record import format_event, links_of
 from domain.errors import InvalidError, LimitError, TallystickError
 from domain.identifiers import parse_identifier
-from ledger.errors import LedgerConflictError, UnreachableStoreError
-from ledger.ports import APPEND_EVENTS_MAX, Record
+from ledger.errors import DamagedStoreError, LedgerConflictError, UnreachableStoreError
+from ledger.ports import APPEND_EVENTS_MAX, Record, nothing
 
 OPENED_TYPE: Final = "ledger.opened.v1"
 _PREFIX: Final = "ledger-"
@@ -53,16 +53,27 @@ class EventStoreDBLog:
         self._pages: PageReader | None = None
         self._recent: dict[tuple[str, int], bytes] = {}
 
-    async def append(self, ledger: str, expected_size: int, records: Sequence[Record]) -> None:
+    async def append(
+        self,
+        ledger: str,
+        expected_size: int,
+        records: Sequence[Record],
+        after: Record | None = None,
+        meanwhile: Callable[[], None] = nothing,
+    ) -> None:
         """See ``EventLog.append``."""
         if not records:
             return
         _check(ledger, expected_size, records)
+        if after is not None:
+            await self._compare(ledger, expected_size, after)
         if expected_size == 0:
             # The server lets a deleted stream be continued as if it did not exist.
             await self._refuse_deleted(ledger)
         events = await self._events(ledger, records)
         expected = expected_size - 1 if expected_size else StreamState.NO_STREAM
+
+        asyncio.get_running_loop().call_soon(meanwhile)
 
         async def work(client: AsyncEventStoreDBClient) -> None:
             await client.append_to_stream(
@@ -192,6 +203,14 @@ class EventStoreDBLog:
         return EventStoreDBColumns(
             uri=connection.uri, target=connection.node, stream=ledger, seconds_max=connection.seconds_max
         )
+
+    async def _compare(self, ledger: str, expected_size: int, after: Record) -> None:
+        """Raises: DamagedStoreError when other bytes than ``after`` are stored at the end.  Where the stream
+        has another size, the append itself is refused."""
+        found = await self.read(ledger, expected_size - 1, 1)
+        is_last = bool(found) and found[0].index == after.index == expected_size - 1
+        if is_last and (found[0].entry, found[0].payload) != (after.entry, after.payload):
+            raise DamagedStoreError(ledger, after.index)
 
     # -- reading
 

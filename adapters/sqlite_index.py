@@ -1,16 +1,16 @@
-"""Derived memory beside a ledger: lookup names, full Merkle tiles and the tree's edge, in one SQLite file.
+"""Derived memory beside a ledger: what entries are filed under, full Merkle tiles and the tree's edge, in one
+SQLite file.
 
 Nothing here is truth.  It is written without fsync, a little behind the log; what is lost in a crash is read
-again from the log when the ledger is opened.  Names and tiles wait in memory and are written in bulk, by a
-thread with a connection of its own, so that nobody waits for it: names lie all over the file, and writing
-them costs as much as everything else here together.
+again from the log when the ledger is opened.  It waits in memory and is written in bulk, by a thread with a
+connection of its own, so that nobody waits for it.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
@@ -22,25 +22,19 @@ from adapters.sqlite_postings import (
     FORGET_POSTINGS,
     POSTINGS_SCHEMA,
     TOPICS_MAX,
-    Filing,
     Postings,
-    filings_of,
     stored_postings,
     write_postings,
 )
 from domain.errors import InvalidError, LimitError
 from ledger.merkle import HASH_BYTES, Frontier, perfect_root
-from ledger.ports import Record
 
-SCHEMA_VERSION = 2
-# Names held in memory before they are written together; bounds both memory and what is re-read after a crash.
-# The more are written together, the fewer pages are written for each: names lie all over the file.
-BUFFERED_NAMES_MAX = 65_536
+SCHEMA_VERSION = 3
+# Entries that wait in memory before they are written together; bounds both memory and what is read again
+# after a crash.
 BUFFERED_ENTRIES_MAX = 32_768
 # When the thread that writes is so far behind, the ledger waits for it.
 BEHIND_FACTOR = 4
-# Names looked up or written in one statement, which SQLite runs without holding the interpreter.
-NAMES_TOGETHER = 256
 TILE_WIDTH = 256
 BUSY_TIMEOUT_SECONDS = 30.0
 _TILE_BYTES = TILE_WIDTH * HASH_BYTES
@@ -49,7 +43,6 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS position (
     one INTEGER PRIMARY KEY CHECK (one = 1), frontier BLOB NOT NULL, last_leaf TEXT NOT NULL
 );
-CREATE TABLE IF NOT EXISTS names (name TEXT PRIMARY KEY, ledger_index INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tiles (
     level INTEGER NOT NULL, number INTEGER NOT NULL, hashes BLOB NOT NULL, PRIMARY KEY (level, number)
 );
@@ -60,7 +53,6 @@ CREATE TABLE IF NOT EXISTS edges (level INTEGER PRIMARY KEY, hashes BLOB NOT NUL
 class _Unwritten(Struct, kw_only=True):
     """What waits to be written, or is being written."""
 
-    names: dict[str, int]
     tiles: dict[tuple[int, int], bytes]
     postings: Postings
     edges: dict[int, bytes]
@@ -87,27 +79,6 @@ class SQLiteIndex:
         self._write_db = self._connect()
         self._begin()
 
-    def find(self, name: str) -> int | None:
-        """See ``LedgerIndex.find``."""
-        return self.find_all((name,)).get(name)
-
-    def find_all(self, names: Collection[str]) -> dict[str, int]:
-        """See ``LedgerIndex.find_all``."""
-        wanted = list(names)
-        with self._lock:
-            # What is stored came before what is being written, and that before what waits in memory.
-            found = {name: self._names[name] for name in wanted if name in self._names}
-            if self._old is not None:
-                old = self._old.names
-                found.update((name, old[name]) for name in wanted if name in old)
-            for start in range(0, len(wanted), NAMES_TOGETHER):
-                some = wanted[start : start + NAMES_TOGETHER]
-                marks = ",".join("?" * len(some))
-                found.update(
-                    self._db.execute(f"SELECT name, ledger_index FROM names WHERE name IN ({marks})", some)
-                )
-        return found
-
     def find_entries(self, topics: Sequence[str], start: int, limit: int) -> list[int]:
         """See ``LedgerIndex.find_entries``."""
         if not 1 <= len(topics) <= TOPICS_MAX:
@@ -116,14 +87,10 @@ class SQLiteIndex:
             # What waits or is being written is not looked for in the file, wherever the writer is by now.
             held = [self._postings] if self._old is None else [self._old.postings, self._postings]
             below = held[0].start
-            waiting = [
-                index
-                for postings in held
-                for index in sorted(set.intersection(*(set(postings.filed(topic)) for topic in topics)))
-                if index >= start
-            ]
+            waiting = [index for postings in held for index in postings.filed(topics) if index >= start]
         db = sqlite3.connect(self._path, isolation_level=None, timeout=BUSY_TIMEOUT_SECONDS)
         try:
+            db.execute("BEGIN")
             found = list(islice(stored_postings(db, topics, start, below), limit))
         finally:
             db.close()
@@ -134,41 +101,27 @@ class SQLiteIndex:
         with self._lock:
             return _frontier_of(self._edges, self._size), self._last_leaf
 
-    def prepare(self, records: Sequence[Record]) -> list[Filing]:
-        """See ``LedgerIndex.prepare``."""
-        return filings_of(records)
-
-    def advance(
-        self,
-        records: Sequence[Record],
-        leaves: Sequence[bytes],
-        names: Sequence[Sequence[str]],
-        prepared: Sequence[Filing] | None = None,
-    ) -> None:
+    def advance(self, start: int, leaves: Sequence[bytes], topics: Sequence[Sequence[str]]) -> None:
         """See ``LedgerIndex.advance``."""
-        filings = filings_of(records) if prepared is None else prepared
         with self._lock:
-            done = self._size - records[0].index if records else 0
-            if done >= len(records):
+            done = self._size - start
+            if done >= len(leaves):
                 return
             if done < 0:
                 raise InvalidError(
                     "entries were left out of the derived index",
                     field=self._path.name,
                     expected=str(self._size),
-                    actual=str(records[0].index),
+                    actual=str(start),
                     remedy="Open the ledger again; what is missing is read from the log.",
                 )
-            index = self._size
-            for entry_names in names[done:]:
-                for name in entry_names:
-                    self._names.setdefault(name, index)
-                index += 1
-            self._postings.take(self._size, filings[done:])
-            self._add_leaves(leaves[done:])
+            if done:
+                leaves, topics = leaves[done:], topics[done:]
+            self._postings.take(topics)
+            self._add_leaves(leaves)
             self._last_leaf = leaves[-1].hex()
-            self._waiting_entries += len(records) - done
-            if len(self._names) >= BUFFERED_NAMES_MAX or self._waiting_entries >= BUFFERED_ENTRIES_MAX:
+            self._waiting_entries += len(leaves)
+            if self._waiting_entries >= BUFFERED_ENTRIES_MAX:
                 self._write_soon()
 
     def tile_hashes(self, level: int, number: int) -> bytes | None:
@@ -198,7 +151,7 @@ class SQLiteIndex:
             self._db.executescript(
                 "BEGIN IMMEDIATE;"
                 f"{FORGET_POSTINGS}"
-                "DELETE FROM names; DELETE FROM tiles; DELETE FROM edges; DELETE FROM position;"
+                "DELETE FROM tiles; DELETE FROM edges; DELETE FROM position;"
                 "COMMIT;"
             )
             self._begin()
@@ -232,7 +185,6 @@ class SQLiteIndex:
 
     def _begin(self) -> None:
         """Stand where the file stands."""
-        self._names: dict[str, int] = {}
         self._tiles: dict[tuple[int, int], bytes] = {}
         self._waiting_entries = 0
         self._old: _Unwritten | None = None
@@ -272,14 +224,13 @@ class SQLiteIndex:
                 return
             self._settle()
         old = _Unwritten(
-            names=self._names,
             tiles=self._tiles,
             postings=self._postings,
             edges={level: bytes(edge) for level, edge in self._edges.items()},
             size=self._size,
             last_leaf=self._last_leaf,
         )
-        self._names, self._tiles, self._waiting_entries, self._old = {}, {}, 0, old
+        self._tiles, self._waiting_entries, self._old = {}, 0, old
         self._postings = Postings(self._size)
         self._writing = self._writer.submit(self._write, old)
 
@@ -298,7 +249,6 @@ class SQLiteIndex:
         try:
             writing.result()
         except BaseException:
-            self._names = {**self._names, **old.names}
             self._tiles = {**old.tiles, **self._tiles}
             self._postings = old.postings.joined(self._postings)
             raise
@@ -307,8 +257,7 @@ class SQLiteIndex:
         db = self._write_db
         db.execute("BEGIN IMMEDIATE")
         try:
-            _write_names(db, old.names)
-            write_postings(db, old.postings, old.size)
+            write_postings(db, old.postings)
             db.executemany(
                 "INSERT OR IGNORE INTO tiles VALUES (?, ?, ?)",
                 [(level, number, hashes) for (level, number), hashes in old.tiles.items()],
@@ -323,14 +272,6 @@ class SQLiteIndex:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
-
-
-def _write_names(db: sqlite3.Connection, names: Mapping[str, int]) -> None:
-    pairs = sorted(names.items())
-    for start in range(0, len(pairs), NAMES_TOGETHER):
-        some = pairs[start : start + NAMES_TOGETHER]
-        marks = ",".join(["(?, ?)"] * len(some))
-        db.execute(f"INSERT OR IGNORE INTO names VALUES {marks}", [value for pair in some for value in pair])
 
 
 def _frontier_of(edges: Mapping[int, bytes | bytearray], size: int) -> Frontier:

@@ -381,7 +381,10 @@ class _Draft:
         """Chain one more entry."""
         index = self.tree.size
         entry = entry_bytes(
-            entry_head(self._origin, index, event_type, self.time_ns),
+            entry_head(self._origin),
+            index,
+            event_type,
+            self.time_ns,
             actor,
             subject,
             "-",

@@ -37,7 +37,7 @@ class HistoryEntry(Struct, frozen=True, kw_only=True):
 async def history_of_run(desk: Desk, run_id: str) -> list[HistoryEntry]:
     """The entries of a run, by look-ups alone.  Raises: UnknownError."""
     ledger = desk.ledger
-    started_index = ledger.index.find(f"run/{run_id}")
+    started_index = await ledger.find(f"run/{run_id}")
     if started_index is None:
         raise UnknownError("no such run", field="run_id", actual=run_id)
     started = event_of((await ledger.get(started_index))[1], RunStarted)

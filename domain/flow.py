@@ -56,6 +56,12 @@ class ExecuteRun(Struct, frozen=True):
 
 Command: TypeAlias = DeriveDataset | StartRun | ExecuteRun
 
+FLOWING: frozenset[type] = frozenset(
+    {BatchIngested, BatchQuarantined, DatasetDerived, RunStarted, RunGatesDecided}
+)
+"""Events that ask for something or answer it: exactly those that ``next_commands`` and ``answered_key`` have
+a case for."""
+
 
 def next_commands(state: State, recorded: Recorded) -> tuple[Command, ...]:
     """What follows from ``recorded``, given the state after it."""

@@ -25,13 +25,14 @@ from msgspec.structs import replace
 from domain.errors import InvalidError, LimitError
 from domain.event_codec import encode_event
 from domain.events import Event, Recorded
-from domain.flow import Command, answered_key, next_commands
+from domain.flow import FLOWING, Command, answered_key, next_commands
 from domain.key_history import KEY_EVENT_TYPES, KeyEvent
-from domain.lookups import lookup_names, unique_key
+from domain.lookups import unique_key
 from domain.state import CHANGING, State, evolve
 from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.entry import CAUSATION_MAX, check_field, entry_bytes, entry_head, event_id, format_causation
 from ledger.key_statement import check_key_event
+from ledger.mentions import filed_under
 from ledger.merkle import Frontier
 from ledger.ports import APPEND_EVENTS_MAX, PAYLOAD_BYTES_MAX, Clock, Record, Signer
 from ledger.sealing_keys import key_extensions
@@ -66,12 +67,18 @@ class Position(Struct, frozen=True, kw_only=True):
 
 
 class Caller:
-    """Somebody who waits for an answer."""
+    """Somebody who waits for an answer: to a decision, or to ``proposals`` that depend on nothing."""
 
-    __slots__ = ("decide", "future")
+    __slots__ = ("decide", "future", "proposals")
 
-    def __init__(self, decide: Decide, future: asyncio.Future[tuple[Recorded, ...]]) -> None:
+    def __init__(
+        self,
+        decide: Decide | None,
+        proposals: Sequence[Proposal],
+        future: asyncio.Future[tuple[Recorded, ...]],
+    ) -> None:
         self.decide = decide
+        self.proposals = proposals
         self.future = future
 
 
@@ -88,8 +95,10 @@ class Draft:
         self.time_ns = start.time_ns
         self.records: list[Record] = []
         self.leaves: list[bytes] = []
-        self.names: list[tuple[str, ...]] = []
-        self.consequences: list[tuple[str, tuple[Command, ...]]] = []
+        self.consequences: list[tuple[int, str, tuple[Command, ...]]] = []
+        """Size after an event, the command it answers ("" for none), and the commands that follow from it."""
+        self.topics: list[tuple[str, ...]] = []
+        """What each event is filed under; there once it is settled."""
         self.answers: list[tuple[Caller, list[int]]] = []
         self.failures: list[tuple[Caller, Exception]] = []
         self.start_size = start.state.size
@@ -126,10 +135,10 @@ class Draft:
 
     def add(self, caller: Caller) -> bool:
         """Take one caller in; False when its events no longer fit and must wait for the next append."""
-        mark, state = len(self.records), self.state
+        mark = len(self.records)
         before = self.previous, self.time_ns
         try:
-            proposals = caller.decide(state)
+            proposals = caller.proposals if caller.decide is None else caller.decide(self.state)
             bodies = [encode_event(proposal.event) for proposal in proposals]
             byte_count = sum(map(len, bodies)) + _ENTRY_BYTES * len(bodies)
             _check_sizes(bodies, byte_count)
@@ -137,12 +146,17 @@ class Draft:
                 mark + len(proposals) > APPEND_EVENTS_MAX or self._byte_count + byte_count > APPEND_BYTES_MAX
             ):
                 return False
-            answer = self._place(proposals, bodies)
-            if any(type(proposal.event) in CHANGING for proposal in proposals):
-                self.fold()
+            folded, state = len(self._recorded), self._state
+            try:
+                answer = self._place(proposals, bodies)
+                if any(type(proposal.event) in CHANGING for proposal in proposals):
+                    self.fold()
+            except Exception:
+                # What was taken in before may have been folded with it; it is folded again.
+                self._cut(mark, folded)
+                self._state = state
+                raise
         except Exception as error:  # the caller's decision failed; nobody else's did
-            self._cut(mark)
-            self._state = state
             self.previous, self.time_ns = before
             self.failures.append((caller, error))
             return True
@@ -166,24 +180,34 @@ class Draft:
 
     def fold(self) -> None:
         """Bring everything that follows from the events up to date."""
-        done = len(self._recorded)
+        done, index = len(self._recorded), self.start_size + len(self._recorded)
         if done == len(self.records):
             return
-        state = self._state
+        state, recorded_so_far, consequences = self._state, self._recorded, self.consequences
         for proposal, time_ns in zip(self._proposals[done:], self._times[done:], strict=True):
+            event = proposal.event
             recorded = Recorded(
-                index=self.start_size + len(self._recorded),
+                index=index,
                 recorded_at_ns=time_ns,
                 actor=proposal.actor,
                 subject=proposal.subject,
                 causation=proposal.causation,
-                event=proposal.event,
+                event=event,
             )
-            state = evolve(state, recorded)
-            self._recorded.append(recorded)
-            self.names.append(lookup_names(proposal.event, proposal.subject))
-            self.consequences.append((answered_key(recorded), next_commands(state, recorded)))
-        self._state = state
+            index += 1
+            recorded_so_far.append(recorded)
+            kind = type(event)
+            if kind in CHANGING:
+                state = evolve(state, recorded)
+            if kind in FLOWING:
+                consequences.append((index, answered_key(recorded), next_commands(state, recorded)))
+        self._state = state if state.size == index else replace(state, size=index)
+
+    def settle(self) -> None:
+        """Find out everything that follows from the events, once all are taken in; again, it is nothing."""
+        self.fold()
+        if len(self.topics) < len(self._recorded):
+            self.topics = [filed_under(recorded) for recorded in self._recorded]
 
     def recorded(self, index: int) -> Recorded | None:
         """The event at ``index``, if it is one of this draft's."""
@@ -192,14 +216,10 @@ class Draft:
     def _place(self, proposals: Sequence[Proposal], bodies: Sequence[bytes]) -> list[int]:
         """Give each event its place, or name the place the same fact already has."""
         answer = []
-        origin, clock, sha256, found, keys = (
-            self._origin,
-            self._clock,
-            hashlib.sha256,
-            self._found,
-            self._keys,
-        )
+        sha256, known_keys, records, leaves = hashlib.sha256, self._keys, self.records, self.leaves
+        origin, clock, found = self._origin, self._clock, self._found
         index, previous, time_ns = self.size, self.previous, self.time_ns
+        head = entry_head(origin)
         key_history = self._state.keys
         for proposal, body in zip(proposals, bodies, strict=True):
             event = proposal.event
@@ -207,28 +227,33 @@ class Draft:
             if key:
                 known = found.get(key)
                 if known is None:
-                    known = keys.setdefault(key, index)
+                    known = known_keys.setdefault(key, index)
                 if known != index:
                     answer.append(known)
                     continue
-            _check_proposal(proposal, index)
+            causation = _check_proposal(proposal, index)
             event_type = event.TYPE
             if event_type in KEY_EVENT_TYPES:
                 assert isinstance(event, KeyEvent)
                 key_history = check_key_event(key_history, origin, index, event)
-            time_ns = max(time_ns, clock())
+            now = clock()
+            if now > time_ns:
+                time_ns = now
             entry = entry_bytes(
-                entry_head(origin, index, event_type, time_ns),
+                head,
+                index,
+                event_type,
+                time_ns,
                 proposal.actor,
                 proposal.subject,
-                format_causation(proposal.causation),
+                causation,
                 len(body),
                 sha256(body).hexdigest(),
                 previous,
             )
             leaf = sha256(b"\0" + entry).digest()
             previous = leaf.hex()
-            self.records.append(
+            records.append(
                 Record(
                     index=index,
                     event_id=event_id(index, leaf),
@@ -237,7 +262,7 @@ class Draft:
                     payload=body,
                 )
             )
-            self.leaves.append(leaf)
+            leaves.append(leaf)
             self._proposals.append(proposal)
             self._times.append(time_ns)
             answer.append(index)
@@ -245,13 +270,14 @@ class Draft:
         self.previous, self.time_ns = previous, time_ns
         return answer
 
-    def _cut(self, mark: int) -> None:
-        """Forget all but the first ``mark`` events."""
+    def _cut(self, mark: int, folded: int) -> None:
+        """Forget all but the first ``mark`` events, and what followed from all but the first ``folded``."""
         parallel: tuple[list[Any], ...] = (self.records, self.leaves, self._proposals, self._times)
-        for some in (*parallel, self._recorded, self.names, self.consequences):
+        for some in parallel:
             del some[mark:]
-        size = self.start_size + mark
-        for key in [key for key, index in self._keys.items() if index >= size]:
+        del self._recorded[folded:]
+        self.consequences = [one for one in self.consequences if one[0] <= self.start_size + folded]
+        for key in [key for key, index in self._keys.items() if index >= self.start_size + mark]:
             del self._keys[key]
 
 
@@ -267,12 +293,13 @@ def _check_sizes(bodies: Sequence[bytes], byte_count: int) -> None:
         )
 
 
-def _check_proposal(proposal: Proposal, index: int) -> None:
+def _check_proposal(proposal: Proposal, index: int) -> str:
+    """The causation line.  Raises: InvalidError."""
     check_field(proposal.actor, "actor")
     check_field(proposal.subject, "subject")
     causes = proposal.causation
     if not causes:
-        return
+        return "-"
     if len(causes) > CAUSATION_MAX or any(a >= b for a, b in pairwise(causes)):
         raise InvalidError(
             "causes are earlier entries, ascending", field="causation", actual=format_causation(causes)[:80]
@@ -284,3 +311,4 @@ def _check_proposal(proposal: Proposal, index: int) -> None:
             expected=f"0 to {index - 1}",
             actual=format_causation(causes)[:80],
         )
+    return format_causation(causes)

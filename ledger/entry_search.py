@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from ledger.entry import parse_entry
 from ledger.ledger import Ledger
-from ledger.mentions import mentions_of, of_subject, of_type
+from ledger.mentions import filings_of
 from ledger.ports import Record
 from ledger.recorded import record_at
 
@@ -86,9 +86,7 @@ async def read_entries(
 
 
 def _is_filed(record: Record, topics: Sequence[str]) -> bool:
-    entry = parse_entry(record.entry)
-    plain = {of_type(entry.event_type), of_subject(entry.subject)}
-    return all(topic in plain or topic in mentions_of(record) for topic in topics)
+    return filings_of(record) >= set(topics)
 
 
 def _together(indices: Sequence[int]) -> list[tuple[int, int]]:

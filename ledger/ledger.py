@@ -12,14 +12,13 @@ behind and catches up on the next opening.  The recovery path is the opening pat
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from domain.errors import InvalidError, TallystickError
 from domain.events import KeyCreated, LedgerOpened, Recorded
 from domain.flow import Command, answered_key, command_key, next_commands
 from domain.key_history import ED25519, KEY_EVENT_TYPES, KeyHistory
-from domain.lookups import lookup_names
+from domain.lookups import unique_key
 from domain.state import State, evolve
 from ledger.chain import PartExamination, PartTask, link_fault
 from ledger.covering import Coverer, Covering
@@ -33,6 +32,8 @@ from ledger.entry import (
 )
 from ledger.errors import LedgerConflictError
 from ledger.key_statement import check_key_event, read_key_event
+from ledger.known_keys import KnownKeys
+from ledger.mentions import filed_under, filings_of, named
 from ledger.merkle import HASH_BYTES, Frontier, UnknownLeafError, leaf_hash
 from ledger.notes import Algorithm, VerifierKey, format_verifier_key, verifier_key_of
 from ledger.ports import (
@@ -53,6 +54,8 @@ FORMAT_VERSION = 1
 # A writer that loses this often to others reports it instead of spinning.
 CONFLICTS_MAX = 64
 READ_BATCH = 2_048
+# Entries looked at in one go for one that is looked for; it is nearly always the first.
+_CANDIDATES = 16
 
 
 def ledger_name(tenant: str) -> str:
@@ -82,6 +85,8 @@ class Ledger:
         self._previous = PREVIOUS_OF_FIRST
         self._time_ns = 0
         self._seal = b""
+        self._head: Record | None = None
+        self._known = KnownKeys()
         self._pending: dict[str, Command] = {}
         self._grown = asyncio.Event()
         self._waiting: list[Caller] = []
@@ -181,20 +186,41 @@ class Ledger:
         is there is returned in its place.  Raises: whatever ``decide`` raises; LedgerConflictError after
         ``CONFLICTS_MAX`` lost races; LimitError.
         """
-        if self._writer is None or self._is_closing or self._writer.done():
-            raise InvalidError("the ledger is closed", field=self.name)
-        future: asyncio.Future[tuple[Recorded, ...]] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Caller(decide, future))
-        self._wake.set()
-        return await future
+        return await self._ask(decide, ())
 
     async def record(self, *proposals: Proposal) -> tuple[Recorded, ...]:
         """Append these events whatever the state is."""
-        return await self.append(lambda state: proposals)
+        return await self._ask(None, proposals)
+
+    def _ask(
+        self, decide: Decide | None, proposals: Sequence[Proposal]
+    ) -> asyncio.Future[tuple[Recorded, ...]]:
+        if self._writer is None or self._is_closing or self._writer.done():
+            raise InvalidError("the ledger is closed", field=self.name)
+        future: asyncio.Future[tuple[Recorded, ...]] = asyncio.get_running_loop().create_future()
+        self._waiting.append(Caller(decide, proposals, future))
+        self._wake.set()
+        return future
 
     async def read(self, start: int, limit: int) -> list[Record]:
         """Stored records from ``start``; see ``EventLog.read``."""
         return await self.log.read(self.name, start, limit)
+
+    async def find(self, name: str) -> int | None:
+        """The index of the fact with this name (``domain.lookups``)."""
+        return await self.first(named(name))
+
+    async def first(self, *topics: str) -> int | None:
+        """The index of the first entry that is filed under all of ``topics`` (``ledger.mentions``)."""
+        start = 0
+        while True:
+            indices = await asyncio.to_thread(self.index.find_entries, topics, start, _CANDIDATES)
+            for index in indices:
+                if filings_of(await record_at(self.log, self.name, index)).issuperset(topics):
+                    return index
+            if len(indices) < _CANDIDATES:
+                return None
+            start = indices[-1] + 1
 
     async def get(self, index: int) -> tuple[Record, Recorded]:
         """One record and its event.  Raises: UnknownError beyond the end."""
@@ -260,6 +286,7 @@ class Ledger:
             # The index says something else than the log, and the seals say which of the two is wrong.
             self.index.reset()
             self._state, self._pending, self._time_ns, self._seal = State(), {}, 0, b""
+            self._head, self._known = None, KnownKeys()
         await self._read_new()
 
     async def _fold_known(self, frontier: Frontier) -> bool:
@@ -276,8 +303,7 @@ class Ledger:
             if not known.take(RecordColumns.of(records)):
                 part = known.part()
                 self._check_link(records[part.stop - start], part.stop, part.last)
-            for record in records:
-                self._fold(record)
+            self._fold_all(records)
             start += len(records)
         return known.part().frontier == frontier.to_bytes()
 
@@ -319,9 +345,10 @@ class Ledger:
                             field=f"{self.name}[{record.index}]",
                             remedy="Run tally audit.",
                         )
-            names = [self._fold(record) for record in records]
+            folded = self._fold_all(records)
             self._frontier, self._previous = frontier, previous
-            self.index.advance(records, leaves, names)
+            topics = [filed_under(recorded) for recorded in folded]
+            self.index.advance(records[0].index, leaves, topics)
             self._announce()
 
     def _check_link(self, record: Record, index: int, previous: str) -> None:
@@ -337,14 +364,15 @@ class Ledger:
         event = read_key_event(record.payload, recorded_of(record).event)
         return check_key_event(keys, self.origin, record.index, event)
 
-    def _fold(self, record: Record) -> tuple[str, ...]:
-        recorded = recorded_of(record)
-        self._state = evolve(self._state, recorded)
-        self._time_ns = recorded.recorded_at_ns
-        if record.seal:
-            self._seal = record.seal
-        self._settle(answered_key(recorded), next_commands(self._state, recorded))
-        return lookup_names(recorded.event, recorded.subject)
+    def _fold_all(self, records: Sequence[Record]) -> list[Recorded]:
+        folded = [recorded_of(record) for record in records]
+        for recorded in folded:
+            self._state = evolve(self._state, recorded)
+            self._settle(answered_key(recorded), next_commands(self._state, recorded))
+        self._known.add([key for recorded in folded if (key := unique_key(recorded.event))])
+        self._time_ns, self._head = folded[-1].recorded_at_ns, records[-1]
+        self._seal = next((record.seal for record in reversed(records) if record.seal), self._seal)
+        return folded
 
     def _settle(self, answered: str, commands: Sequence[Command]) -> None:
         if answered:
@@ -382,7 +410,6 @@ class Ledger:
                 state=self._state, frontier=self._frontier, previous=self._previous, time_ns=self._time_ns
             )
             draft = Draft(self.origin, start, self._clock, found)
-            head = asyncio.ensure_future(self._check_head(start))
             taken = 0
             # Deciding may sign a receipt, and a key that is far away keeps nobody else waiting.
             is_remote = any(signer.is_remote for signer in self.signers(self._state))
@@ -393,8 +420,7 @@ class Ledger:
                     taken += 1
                 else:
                     break
-            await head
-            if known := self.index.find_all(draft.keys):
+            if known := await self._known_of(draft.keys):
                 # Rare, so it is cheaper to begin again than to look before each event.
                 found |= known
                 continue
@@ -420,29 +446,14 @@ class Ledger:
             self._answer(draft)
             batch = batch[taken:]
 
-    async def _check_head(self, start: Position) -> None:
-        """Read the last entry and its body back from the store: nothing is sealed on top of bytes that are no
-        longer what was sealed.  What lies further back is compared when the ledger is opened, and by audits.
-
-        Raises: InvalidError.
-        """
-        index = start.state.size - 1
-        records = await self.log.read(self.name, index, 1) if index >= 0 else []
-        # A store that has lost entries refuses the append itself, and says so.
-        if not records or records[0].index != index:
-            return
-        entry, payload = records[0].entry, records[0].payload
-        if (
-            leaf_hash(entry).hex() != start.previous
-            or _said_digest(entry) != hashlib.sha256(payload).hexdigest()
-        ):
-            raise InvalidError(
-                "what is stored is not what was sealed: the last entry or its body was changed",
-                field=f"{self.name}[{index}]",
-                expected=start.previous,
-                actual=leaf_hash(entry).hex(),
-                remedy="Nothing more is sealed on top of it. Run tally audit, and look at the disk.",
-            )
+    async def _known_of(self, keys: Collection[str]) -> dict[str, int]:
+        """Those of ``keys`` that the ledger has, and where."""
+        found = {}
+        for key in self._known.may_hold(list(keys)):
+            index = await self.find(key)
+            if index is not None:
+                found[key] = index
+        return found
 
     async def _append_draft(self, draft: Draft) -> None:
         async with self._catch_up_lock:
@@ -452,19 +463,18 @@ class Ledger:
             else:
                 records = draft.sealed(signers)
             # Catching up may have overtaken the draft; then the store refuses it, and all is decided again.
-            storing = asyncio.ensure_future(self.log.append(self.name, draft.start_size, records))
-            # The store begins; until it is done, there is time for what follows from the events.
-            await asyncio.sleep(0)
-            try:
-                draft.fold()
-                prepared = self.index.prepare(records)
-            finally:
-                await storing
+            # Nothing is sealed on top of bytes that are no longer what was sealed: the store compares the
+            # last entry and its body.  What lies further back is compared at the next opening, and by audits.
+            await self.log.append(
+                self.name, draft.start_size, records, after=self._head, meanwhile=draft.settle
+            )
+            draft.settle()
             self._state = draft.state
             self._frontier, self._previous = draft.frontier, draft.previous
-            self._time_ns, self._seal = draft.time_ns, records[-1].seal
-            self.index.advance(records, draft.leaves, draft.names, prepared)
-            for answered, commands in draft.consequences:
+            self._time_ns, self._seal, self._head = draft.time_ns, records[-1].seal, records[-1]
+            self._known.add(list(draft.keys))
+            self.index.advance(draft.start_size, draft.leaves, draft.topics)
+            for _, answered, commands in draft.consequences:
                 self._settle(answered, commands)
             self._announce()
 
@@ -495,11 +505,6 @@ async def _answer_late(ledger: Ledger, caller: Caller, answer: Sequence[int], dr
         return
     if not caller.future.done():
         caller.future.set_result(tuple(result))
-
-
-def _said_digest(entry: bytes) -> str:
-    """The body's digest that an entry names, whose own hash is known to be right."""
-    return entry[-130:-66].decode("ascii", "replace")
 
 
 def _as_answer(error: BaseException) -> Exception:

@@ -3,6 +3,7 @@
 ``type:<event type>`` and ``subject:<subject>`` are in the entry itself.  ``about:<kind>/<id>`` are the things
 that the body names: ``source`` (a device or connection), ``batch``, ``run``, ``receipt``, ``dataset`` (by
 digest) and ``calibration``.  Statements name nothing: their bytes are nobody's business here.
+``name:<name>`` is the name of the fact itself (``domain.lookups``), which only one entry has.
 
 What is found through mentions is a help and no proof: that a list is complete is proven by topics
 (``ledger.completeness``).
@@ -10,19 +11,35 @@ What is found through mentions is a help and no proof: that a list is complete i
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 from msgspec import Struct
 
 from domain.canonical import JSON_ERRORS
 from domain.errors import TallystickError
-from domain.events import ReceiptIssued, StatementAdded, TenantCheckpointed
+from domain.events import Event, ReceiptIssued, Recorded
+from domain.lookups import unique_key
 from ledger.ports import Record
-from ledger.receipt import parse_receipt
+from ledger.receipt import receipt_id_of
+from ledger.recorded import recorded_of
 
 # A recall names as many receipts as one part of it holds; nothing else names more than a few things.
 MENTIONS_MAX = 16_384
-# Bodies that are not JSON, or name nothing.
-_SILENT = frozenset({StatementAdded.TYPE, TenantCheckpointed.TYPE})
+
+_KIND_OF_FIELD = {
+    "source_id": "source",
+    "device_id": "source",
+    "connection_id": "source",
+    "batch_id": "batch",
+    "run_id": "run",
+    "receipt_id": "receipt",
+    "supersedes": "receipt",
+    "calibration_id": "calibration",
+    "digest": "dataset",
+}
+_fields_of: dict[type, tuple[tuple[str, str], ...]] = {}
+"""For each event type, the fields that name a thing, each with the beginning of its topic."""
 
 
 def of_type(event_type: str) -> str:
@@ -40,69 +57,103 @@ def about(kind: str, name: str) -> str:
     return f"about:{kind}/{name}"
 
 
-def mentions_of(record: Record) -> tuple[str, ...]:
-    """What the body of ``record`` names, each once; nothing for a body that cannot be read."""
-    if record.event_type in _SILENT:
-        return ()
+def named(name: str) -> str:
+    """The entry of the fact with this name."""
+    return f"name:{name}"
+
+
+def filed_under(recorded: Recorded) -> tuple[str, ...]:
+    """Everything that an entry is filed under."""
+    event = recorded.event
+    always = (f"type:{event.TYPE}", f"subject:{recorded.subject}", *mentions_of(event))
+    name = unique_key(event)
+    return (*always, f"name:{name}") if name else always
+
+
+def filings_of(record: Record) -> frozenset[str]:
+    """Everything that a stored entry is filed under; less for a body that cannot be read."""
     try:
-        found = (
-            _in_receipt(record.payload) if record.event_type == ReceiptIssued.TYPE else _named(record.payload)
+        return frozenset(filed_under(recorded_of(record)))
+    except TallystickError:
+        return frozenset((of_type(record.event_type),))
+
+
+def mentions_of(event: Event) -> list[str]:
+    """What the body of an event names, each once; nothing for a receipt that cannot be read."""
+    kind = type(event)
+    if kind is ReceiptIssued:
+        return _in_receipt(event.envelope)  # type: ignore[union-attr]
+    fields = _fields_of.get(kind)
+    if fields is None:
+        fields = _fields_of[kind] = tuple(
+            (field, f"about:{_KIND_OF_FIELD[field]}/")
+            for field in kind.__struct_fields__
+            if field in _KIND_OF_FIELD
         )
-    except (TallystickError, *JSON_ERRORS):
-        return ()
-    return tuple(dict.fromkeys(found))[:MENTIONS_MAX]
+    found = [prefix + value for field, prefix in fields if (value := getattr(event, field))]
+    several: Any = getattr(event, "datasets", ())
+    found += [about("dataset", dataset.digest) for dataset in several]
+    several = getattr(event, "receipts", ())
+    found += [about("receipt", receipt.receipt_id) for receipt in several]
+    return list(dict.fromkeys(found))[:MENTIONS_MAX] if len(found) > 1 else found
 
 
-class _Reference(Struct):
-    digest: str = ""
-
-
-class _Recalled(Struct):
-    receipt_id: str = ""
-
-
-class _Body(Struct):
-    """What a body may name; msgspec skips the rest."""
-
+class _Source(Struct, frozen=True):
     source_id: str = ""
-    device_id: str = ""
-    connection_id: str = ""
-    batch_id: str = ""
+
+
+class _Run(Struct, frozen=True):
     run_id: str = ""
-    receipt_id: str = ""
-    calibration_id: str = ""
-    supersedes: str = ""
+
+
+class _Batch(Struct, frozen=True):
+    batch_id: str = ""
+
+
+class _Dataset(Struct, frozen=True):
     digest: str = ""
-    datasets: tuple[_Reference, ...] = ()
-    receipts: tuple[_Recalled, ...] = ()
 
 
-_decode = msgspec.json.Decoder(_Body).decode
+class _Set(Struct, frozen=True):
+    calibration_id: str = ""
 
 
-def _named(payload: bytes) -> list[str]:
-    body = _decode(payload)
-    sources = (body.source_id, body.device_id, body.connection_id)
-    found = [about("source", source) for source in sources if source]
-    for kind, name in (
-        ("batch", body.batch_id),
-        ("run", body.run_id),
-        ("receipt", body.receipt_id),
-        ("receipt", body.supersedes),
-        ("calibration", body.calibration_id),
-        ("dataset", body.digest),
-    ):
-        if name:
-            found.append(about(kind, name))
-    found += [about("dataset", dataset.digest) for dataset in body.datasets]
-    found += [about("receipt", receipt.receipt_id) for receipt in body.receipts]
-    return found
+class _Calibration(Struct, frozen=True):
+    calibration: _Set = _Set()
+
+
+class _Predicate(Struct, frozen=True):
+    """What a receipt may name; msgspec skips the rest."""
+
+    source: _Source = _Source()
+    run: _Run = _Run()
+    supersedes: str = ""
+    batches: tuple[_Batch, ...] = ()
+    datasets: tuple[_Dataset, ...] = ()
+    calibration: _Calibration | None = None
+
+
+class _Statement(Struct, frozen=True):
+    predicate: _Predicate
+
+
+class _Envelope(Struct, frozen=True):
+    payload: bytes
+
+
+_decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_decode_statement = msgspec.json.Decoder(_Statement).decode
 
 
 def _in_receipt(envelope: bytes) -> list[str]:
-    receipt_id, predicate = parse_receipt(envelope)
+    """What a receipt names.  It is not checked here, only filed."""
+    try:
+        statement = _decode_envelope(envelope).payload
+        predicate = _decode_statement(statement).predicate
+    except JSON_ERRORS:
+        return []
     found = [
-        about("receipt", receipt_id),
+        about("receipt", receipt_id_of(statement)),
         about("source", predicate.source.source_id),
         about("run", predicate.run.run_id),
     ]
@@ -112,4 +163,4 @@ def _in_receipt(envelope: bytes) -> list[str]:
     found += [about("dataset", dataset.digest) for dataset in predicate.datasets]
     if predicate.calibration is not None:
         found.append(about("calibration", predicate.calibration.calibration.calibration_id))
-    return found
+    return list(dict.fromkeys(found))[:MENTIONS_MAX]

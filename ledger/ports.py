@@ -43,6 +43,10 @@ class Record(Struct, frozen=True, kw_only=True):
     seal: bytes = b""
 
 
+def nothing() -> None:
+    """What is done meanwhile when there is nothing to do."""
+
+
 class EventLog(Protocol):
     """Ordered, append-only storage of records, one sequence per ledger name (``ledger-<tenant>``).
 
@@ -51,11 +55,21 @@ class EventLog(Protocol):
     effect, because clients retry.
     """
 
-    async def append(self, ledger: str, expected_size: int, records: Sequence[Record]) -> None:
-        """Append ``records`` at positions ``expected_size`` and following.
+    async def append(
+        self,
+        ledger: str,
+        expected_size: int,
+        records: Sequence[Record],
+        after: Record | None = None,
+        meanwhile: Callable[[], None] = nothing,
+    ) -> None:
+        """Append ``records`` at positions ``expected_size`` and following.  Where ``after`` is given, its
+        entry and body must be what is stored right before them, read from where it is stored and not from
+        memory.  ``meanwhile`` may be called once, on the event loop, when the store is at work and the
+        caller would only wait.
 
         Raises: LedgerConflictError (``ledger.errors``) with the actual size when somebody else appended
-        first; LimitError.
+        first; DamagedStoreError (``ledger.errors``) when other bytes are stored before them; LimitError.
         """
 
     async def size(self, ledger: str) -> int:
@@ -143,16 +157,11 @@ class ColumnLog(Protocol):
 
 
 class LedgerIndex(Protocol):
-    """Derived, rebuildable memory beside the log: names, Merkle tiles, and the frontier of the tree.
+    """Derived, rebuildable memory beside the log: what entries are filed under, Merkle tiles, and the
+    frontier of the tree.
 
     It may be behind the log, never ahead in effect: what lies beyond the log's size is discarded on opening.
     """
-
-    def find(self, name: str) -> int | None:
-        """The index of the first entry with this lookup name."""
-
-    def find_all(self, names: Collection[str]) -> dict[str, int]:
-        """Those of ``names`` that the ledger has, each with the index of its first entry."""
 
     def find_entries(self, topics: Sequence[str], start: int, limit: int) -> list[int]:
         """Up to ``limit`` entries from ``start`` on, ascending, that are filed under all of these topics
@@ -161,18 +170,8 @@ class LedgerIndex(Protocol):
     def frontier(self) -> tuple[Frontier, str]:
         """The tree up to where the index has seen, and the leaf hash (hex) of its last entry."""
 
-    def prepare(self, records: Sequence[Record]) -> Any:
-        """What can be found out about records before they are stored; changes nothing."""
-
-    def advance(
-        self,
-        records: Sequence[Record],
-        leaves: Sequence[bytes],
-        names: Sequence[Sequence[str]],
-        prepared: Any = None,
-    ) -> None:
-        """Take in the next records with their leaf hashes and lookup names; ``prepared`` is what ``prepare``
-        found out about them, if it was asked."""
+    def advance(self, start: int, leaves: Sequence[bytes], topics: Sequence[Sequence[str]]) -> None:
+        """Take in the entries from ``start`` on: their leaf hashes, and what each is filed under."""
 
     def tile_hashes(self, level: int, number: int) -> bytes | None:
         """The hashes of a Merkle tile (tlog-tiles): 8,192 bytes of a full one, fewer at the right edge,

@@ -33,7 +33,7 @@ async def recall(
     ``target`` is ``<device>/<calibration id>``, ``<device>/<firmware>`` or ``<procedure>/<version>``.
     Raises: MalformedError, UnknownError when the target was never in use.
     """
-    _check(desk.ledger, kind, target, reason)
+    await _check(desk.ledger, kind, target, reason)
     identity = hashlib.sha256(f"{kind}\n{target}".encode()).hexdigest()[:24]
     event = RecallDeclared(recall_id=f"recall-{identity}", kind=kind, target=target, reason=reason)
     proposal = Proposal(event=event, actor=actor, subject=f"recall/{event.recall_id}")
@@ -97,7 +97,7 @@ def _is(event: RecallDeclared, first: str, second: str) -> bool:
     return event.target == f"{first}/{second}"
 
 
-def _check(ledger: Ledger, kind: str, target: str, reason: str) -> None:
+async def _check(ledger: Ledger, kind: str, target: str, reason: str) -> None:
     if kind not in KINDS:
         raise MalformedError("cannot be recalled", field="kind", expected=", ".join(KINDS), actual=kind[:40])
     first, slash, second = target.partition("/")
@@ -108,7 +108,7 @@ def _check(ledger: Ledger, kind: str, target: str, reason: str) -> None:
         raise InvalidError(
             "a recall says why", field="reason", expected=f"1 to {REASON_CHARACTERS_MAX} characters"
         )
-    if ledger.index.find(recall_name(kind, target)) is not None:
+    if await ledger.find(recall_name(kind, target)) is not None:
         return  # declared before; the recall goes on where it stopped
     state = ledger.state
     if kind == "procedure":

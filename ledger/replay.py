@@ -32,6 +32,7 @@ from ledger.desk import Desk
 from ledger.dsse import parse_envelope
 from ledger.errors import ErasedSubjectError
 from ledger.ledger import Proposal
+from ledger.mentions import of_subject, of_type
 from ledger.performance import perform_again
 from ledger.receipt import build_statement, parse_receipt
 from ledger.recorded import event_of
@@ -61,7 +62,7 @@ class Replay(Struct, frozen=True, kw_only=True):
 
 async def find_receipt(desk: Desk, receipt_id: str) -> int:
     """Ledger index of a receipt.  Raises: UnknownError."""
-    index = desk.ledger.index.find(f"receipt/{receipt_id}")
+    index = await desk.ledger.first(of_type(ReceiptIssued.TYPE), of_subject(f"receipt/{receipt_id}"))
     if index is None:
         raise UnknownError(
             "no such receipt", field="receipt_id", actual=receipt_id, remedy="tally receipts lists them."

@@ -182,7 +182,7 @@ async def _append_receipt(
 
 async def receipt_index_of(ledger: Ledger, run_id: str) -> int | None:
     """Where the receipt that closed a run stands; it follows the decision."""
-    decided = ledger.index.find(f"decided/{run_id}")
+    decided = await ledger.find(f"decided/{run_id}")
     return None if decided is None else decided + 1
 
 

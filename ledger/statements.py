@@ -142,7 +142,7 @@ class StatementWriter:
     async def _place(self, together: list[_Waiting]) -> None:
         proposals = [waiting.proposal for waiting in together]
         size_before = self._ledger.size
-        recorded = await self._ledger.append(lambda state: proposals)
+        recorded = await self._ledger.record(*proposals)
         proofs = statement_proofs(self._ledger, recorded)
         seen = size_before - 1
         for waiting, one in zip(together, recorded, strict=True):
@@ -218,7 +218,10 @@ _HEADER = HEADER.encode()
 def _entry_of(origin: str, recorded: Recorded, previous: str) -> bytes:
     statement = event_of(recorded, StatementAdded).statement
     return entry_bytes(
-        entry_head(origin, recorded.index, StatementAdded.TYPE, recorded.recorded_at_ns),
+        entry_head(origin),
+        recorded.index,
+        StatementAdded.TYPE,
+        recorded.recorded_at_ns,
         recorded.actor,
         recorded.subject,
         format_causation(recorded.causation),

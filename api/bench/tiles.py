@@ -26,7 +26,6 @@ from api.bench.row import Aim, Row, Scale, alone, compared
 from ledger.checkpoint import open_checkpoint
 from ledger.merkle import HASH_BYTES, UnknownLeafError, verify_inclusion
 from ledger.notes import format_verifier_key, parse_verifier_key
-from ledger.ports import Record
 from ledger.tile_audit import audit_tiles
 from ledger.tiles import ENTRIES_LEVEL, TILE_WIDTH, Tile, format_bundle, prove_inclusion
 
@@ -126,8 +125,7 @@ def prove_often(place: str, leaves: str) -> dict[str, Any]:
     for start in range(0, size, step):
         count = min(step, size - start)
         hashes = [hashlib.sha256(b"%d" % (start + at)).digest() for at in range(count)]
-        records = [_record(start + at) for at in range(count)]
-        index.advance(records, hashes, [()] * count)
+        index.advance(start, hashes, [()] * count)
     index.flush()
     root = index.frontier()[0].root()
 
@@ -148,7 +146,3 @@ def prove_often(place: str, leaves: str) -> dict[str, Any]:
     index.close()
     times.sort()
     return {"size": size, "median": times[PROOFS // 2], "p99": times[PROOFS * 99 // 100]}
-
-
-def _record(index: int) -> Record:
-    return Record(index=index, event_id=b"", event_type="", entry=b"", payload=b"")

@@ -22,8 +22,8 @@ from api.uploads import checked_options, take_in
 from domain.canonical import JSON_ERRORS
 from domain.errors import MalformedError, UnknownError
 from domain.events import BatchIngested
-from domain.lookups import batch_name
 from ledger.ingest import SAMPLES, Upload, batch_bytes
+from ledger.mentions import of_subject, of_type
 from ledger.ports import BATCH_BYTES_MAX
 from ledger.recorded import event_of
 from projections.reading import batches as reading
@@ -192,7 +192,7 @@ async def get_batch(caller: Caller, batch_id: BatchId) -> BatchState:
 )
 async def get_batch_content(caller: Caller, batch_id: BatchId) -> Response[bytes]:
     """The bytes exactly as they were sent, decrypted where they are a person's."""
-    index = caller.desk.ledger.index.find(batch_name(batch_id))
+    index = await caller.desk.ledger.first(of_type(BatchIngested.TYPE), of_subject(f"batch/{batch_id}"))
     if index is None:
         raise UnknownError("no such batch", field="batch_id", actual=batch_id)
     event = event_of((await caller.desk.ledger.get(index))[1], BatchIngested)

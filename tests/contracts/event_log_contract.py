@@ -14,10 +14,11 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from domain.errors import TallystickError
 from ledger.entry import event_id
-from ledger.errors import LedgerConflictError
+from ledger.errors import DamagedStoreError, LedgerConflictError
 from ledger.ports import APPEND_EVENTS_MAX, EventLog, Record
 from tests.ledger.records import make_records
 
@@ -67,6 +68,35 @@ class EventLogContract:
             name = self.ledger()
             await log.append(name, 0, [])
             assert await log.size(name) == 0
+
+    @pytest.mark.anyio
+    async def test_what_is_appended_stands_on_what_was_sealed_or_not_at_all(self, tmp_path: Path) -> None:
+        async with self.open_log(tmp_path) as log:
+            name = self.ledger()
+            records = make_records(4)
+            await log.append(name, 0, records[:2])
+            for wrong in (replace(records[1], payload=b"other"), replace(records[1], entry=records[0].entry)):
+                with pytest.raises(DamagedStoreError) as caught:
+                    await log.append(name, 2, records[2:3], after=wrong)
+                assert caught.value.index == 1
+            assert await log.size(name) == 2
+            await log.append(name, 2, records[2:3], after=records[1])
+            await log.append(name, 2, records[2:3], after=records[1])  # a retry
+            with pytest.raises(LedgerConflictError):
+                await log.append(name, 2, make_records(1, start=2, seed="late"), after=records[1])
+            assert await log.read(name, 0, 10) == records[:3]
+
+    @pytest.mark.anyio
+    async def test_there_may_be_time_for_something_else_meanwhile_but_once(self, tmp_path: Path) -> None:
+        async with self.open_log(tmp_path) as log:
+            name = self.ledger()
+            done: list[int] = []
+            records = make_records(3)
+            for at, record in enumerate(records):
+                await log.append(name, at, [record], meanwhile=lambda at=at: done.append(at))  # type: ignore[misc]
+            assert await log.read(name, 0, 10) == records
+            await asyncio.sleep(0)
+            assert done == sorted(set(done))
 
     @pytest.mark.anyio
     async def test_a_writer_who_comes_late_is_told_the_size(self, tmp_path: Path) -> None:

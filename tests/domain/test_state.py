@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import inspect
 
-from domain import state
+from domain import flow, state
 from domain.events import BatchIngested, Recorded
+from domain.flow import FLOWING
 from domain.state import CHANGING, State, evolve
 
 
@@ -30,3 +31,12 @@ def test_an_event_that_changes_nothing_moves_the_size() -> None:
     )
     recorded = Recorded(index=4, recorded_at_ns=1, actor="cli", subject="batch/b", causation=(), event=event)
     assert evolve(State(size=4, tenant="t"), recorded) == State(size=5, tenant="t")
+
+
+def test_every_event_that_the_flow_has_a_case_for_is_among_the_flowing_ones_and_no_other() -> None:
+    """A draft asks the flow about no others."""
+    cases = set()
+    for asked in (flow.next_commands, flow.answered_key):
+        tree = ast.parse(inspect.getsource(asked))
+        cases |= {node.cls.id for node in ast.walk(tree) if isinstance(node, ast.MatchClass)}  # type: ignore[attr-defined]
+    assert cases == {kind.__name__ for kind in FLOWING}

@@ -29,4 +29,4 @@ class NamesApart:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self._log, name)
-        return lambda ledger, *arguments: method(ledger + self._suffix, *arguments)
+        return lambda ledger, *arguments, **named: method(ledger + self._suffix, *arguments, **named)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ledger.errors import LedgerConflictError
 from ledger.ledger import Proposal, ledger_name
 from ledger.merkle import leaf_hash, root_of, verify_consistency
 from ledger.policy import policy_of_log
-from ledger.ports import PAYLOAD_BYTES_MAX, EventLog, Record
+from ledger.ports import PAYLOAD_BYTES_MAX, EventLog, Record, nothing
 from ledger.tlog_proof import verify_tlog_proof
 from tests.adapters.esdb_node.fixture import esdb_uri
 from tests.ledger import desk
@@ -189,7 +189,7 @@ async def test_an_index_of_another_ledger_is_not_believed(tmp_path: Path) -> Non
         await ledger.record(*(batch(n + 1_000) for n in range(400)))
     (tmp_path / "a" / "index.sqlite").replace(tmp_path / "b" / "index.sqlite")
     async with open_ledger(tmp_path / "b") as ledger:
-        assert ledger.index.find(f"batch/s/samples/sha256:{1000:064x}") == 2
+        assert await ledger.find(f"batch/s/samples/sha256:{1000:064x}") == 2
         record = (await ledger.read(300, 1))[0]
         verify_tlog_proof(ledger.prove(300), leaf_hash(record.entry), policy_of_log(ledger.verifier_key))
 
@@ -243,10 +243,17 @@ class FailingLog:
         self.fail_before = False
         self.fail_after = False
 
-    async def append(self, ledger: str, expected_size: int, records: Sequence[Record]) -> None:
+    async def append(
+        self,
+        ledger: str,
+        expected_size: int,
+        records: Sequence[Record],
+        after: Record | None = None,
+        meanwhile: Callable[[], None] = nothing,
+    ) -> None:
         if self.fail_before:
             raise OSError("no space left on device")
-        await self._log.append(ledger, expected_size, records)
+        await self._log.append(ledger, expected_size, records, after, meanwhile)
         if self.fail_after:
             raise OSError("connection lost")
 

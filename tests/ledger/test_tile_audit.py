@@ -25,7 +25,10 @@ def entries_of(size: int, origin: str = ORIGIN) -> list[bytes]:
     previous = PREVIOUS_OF_FIRST
     for index in range(size):
         entry = entry_bytes(
-            entry_head(origin, index, "statement.added.v1", 1_780_000_000_000_000_000 + index),
+            entry_head(origin),
+            index,
+            "statement.added.v1",
+            1_780_000_000_000_000_000 + index,
             "api:k",
             "statement/text/plain",
             "-",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from domain.errors import InvalidError
 from ledger.errors import LedgerConflictError
-from ledger.ports import Record
+from ledger.ports import Record, nothing
 
 
 class MemoryLog:
@@ -24,7 +24,14 @@ class MemoryLog:
         self._read_limit_max = read_limit_max
         self.largest_read = 0
 
-    async def append(self, ledger: str, expected_size: int, records: Sequence[Record]) -> None:
+    async def append(
+        self,
+        ledger: str,
+        expected_size: int,
+        records: Sequence[Record],
+        after: Record | None = None,
+        meanwhile: Callable[[], None] = nothing,
+    ) -> None:
         stored = self._records.setdefault(ledger, [])
         if len(stored) != expected_size:
             raise LedgerConflictError(ledger, expected_size=expected_size, actual_size=len(stored))
