@@ -23,6 +23,7 @@ from ledger.ledger import ledger_name
 from ledger.notes import VerifierKey, parse_verifier_key
 from ledger.policy import Policy, policy_of_log
 from ledger.receipt import parse_receipt
+from ledger.statement import PAYLOAD_TYPE
 from ledger.statements import verify_statement
 from ledger.status import proven_status
 from ledger.timestamping import stamped_checkpoints, verify_timestamps
@@ -122,6 +123,20 @@ def test_every_body_has_the_members_that_the_specification_says(folder: Path) ->
             event = json.loads(row["payload"])
             assert set(event) <= set(stated)
             assert {name for name, (_, may_be_absent) in stated.items() if not may_be_absent} <= set(event)
+
+
+@every_version
+def test_while_a_key_is_handed_over_both_keys_have_signed(books: dict[Path, Book], folder: Path) -> None:
+    book, rows = books[folder], rows_of(folder / "ledger.jsonl")
+    first, second, _ = (span.key for span in book.keys.spans.values())
+    rotated = next(row for row in rows if row["event_type"] == "key.rotated.v1")
+    hints = [one["keyid"] for one in json.loads(rotated["payload"])["signatures"]]
+    assert hints == [first.hint, second.hint]
+    both = next(row for row in rows[rotated["index"] :] if row["event_type"] == "receipt.issued.v1")
+    _, signers = verify.open_envelope(both["payload"], [first, second], PAYLOAD_TYPE, "step")
+    assert signers == [first, second]
+    _, signers = verify.open_note(both["seal"], [first, second], "step")
+    assert signers == [first, second]
 
 
 # How many entries each proof shows.
