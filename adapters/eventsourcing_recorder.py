@@ -7,6 +7,7 @@ settings, each also with the application's name in front as the library has it:
 |---|---|---|
 | ``TALLY_HOME`` | ``.tally`` | |
 | ``TALLY_STORE`` | ``<home>/ledgers`` | a folder, or ``esdb://…`` |
+| ``TALLY_KEYS`` | ``<home>/keys`` | a folder, ``pkcs11:…`` or ``https+vault://…`` |
 | ``TALLY_ORIGIN`` | ``tallystick.local`` | the ledger's origin and key name is ``<this>/<ledger>`` |
 | ``TALLY_LEDGER`` | the application's name | snapshots go to ``<ledger>.snapshots`` |
 
@@ -45,7 +46,7 @@ from eventsourcing.persistence import (
 from eventsourcing.utils import Environment, EnvType
 
 from adapters.event_logs import open_log
-from adapters.key_store_file import FileKeyStore
+from adapters.key_stores import open_key_store
 from adapters.loop_thread import LoopThread
 from adapters.stored_event_ledger import StoredEventLedger
 from domain.errors import TallystickError
@@ -188,7 +189,7 @@ class LedgerFactory(InfrastructureFactory[TrackingRecorder]):
         self._name = parse_identifier(
             self.env.get("TALLY_LEDGER", "") or _identifier(self.env.name or "application"), "TALLY_LEDGER"
         )
-        self._keys = FileKeyStore(home / "keys")
+        self._keys = open_key_store(self.env.get("TALLY_KEYS", "") or "", home / "keys")
         self._ledgers: dict[str, StoredEventLedger] = {}
         self._loop = LoopThread(f"ledger of {self._name}")
         self._log = open_log(self.env.get("TALLY_STORE", "") or str(home / "ledgers"))

@@ -9,8 +9,9 @@
 Everything here is public: the checkpoints of a log are made to be shown.  Nobody is asked for a password,
 because only the log itself can sign what changes anything.
 
-Its folder holds ``state.sqlite`` (``adapters.witness_store``), ``keys/`` (its own key, mode 0600, made on
-first use and used for nothing else) and ``logs.policy``, the list of logs it knows (``ledger.witness``).
+Its folder holds ``state.sqlite`` (``adapters.witness_store``), ``keys/`` (its own key, made on first use and
+used for nothing else; elsewhere where the setting for keys says so) and ``logs.policy``, the list of logs it
+knows (``ledger.witness``).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from litestar.params import Parameter
 from litestar.response import Response
 from msgspec import Struct
 
-from adapters.key_store_file import FileKeyStore
+from adapters.key_stores import open_key_store
 from adapters.witness_store import PAGE_MAX, LogStanding, SeenCheckpoint, WitnessStore
 from domain.errors import InvalidError, MalformedError, TallystickError, UnknownError
 from ledger.notes import (
@@ -41,7 +42,7 @@ from ledger.notes import (
     parse_verifier_key,
 )
 from ledger.policy import POLICY_BYTES_MAX, Policy
-from ledger.ports import Signer
+from ledger.ports import Signer, SigningKeys
 from ledger.witness import (
     REQUEST_BYTES_MAX,
     SIZE_MEDIA_TYPE,
@@ -72,11 +73,13 @@ _log = logging.getLogger("tallystick.witness")
 
 
 class WitnessSettings(Struct, frozen=True, kw_only=True):
-    """Where a witness lives and what it is called; ``name`` may be empty once it has a key."""
+    """Where a witness lives, what it is called, and where its key is (``adapters.key_stores``); ``name`` may
+    be empty once it has a key."""
 
     folder: Path
     name: str = ""
     logs: Path | None = None
+    keys: str = ""
 
     @property
     def logs_path(self) -> Path:
@@ -122,6 +125,7 @@ def settings_from_environment(environment: Mapping[str, str]) -> WitnessSettings
         folder=Path(environment["TALLY_WITNESS_HOME"]),
         name=environment.get("TALLY_WITNESS_NAME", ""),
         logs=Path(logs) if logs else None,
+        keys=environment.get("TALLY_KEYS", ""),
     )
 
 
@@ -130,28 +134,50 @@ def open_key(settings: WitnessSettings) -> tuple[WitnessStore, Signer, VerifierK
 
     Raises: InvalidError when they do not belong together, MalformedError when a new witness has no name.
     """
-    keys = settings.folder / "keys"
-    store = WitnessStore.open(
-        settings.folder / "state.sqlite", is_key_there=any((keys / "signing").glob("*"))
-    )
+    path, folder = settings.folder / "state.sqlite", settings.folder / "keys"
+    keys = open_key_store(settings.keys, folder)
+    is_key_there = any((folder / "signing").glob("*"))
+    if not path.exists() and not is_key_there:
+        # Whose key a store that others use too would hold, nobody knows without a name.
+        _check_name(settings.name, "")
+        is_key_there = bool(keys.signers(settings.name))
+    store = WitnessStore.open(path, is_key_there=is_key_there)
     try:
         held = store.verifier_key()
         name = parse_verifier_key(held).name if held else settings.name
-        if not name or settings.name not in ("", name):
-            raise MalformedError(
-                "a witness has one name, for ever",
-                field="--name",
-                expected=name or "a name such as witness.example/w1",
-                actual=settings.name,
-                remedy="" if held else "Choose one that nobody else has; it goes into every cosignature.",
-            )
-        signer = FileKeyStore(keys).signer(name)
+        _check_name(settings.name, name)
+        signer = _held_signer(keys, held) if held else keys.signer(name)
         key = VerifierKey(name=name, public_key=signer.public_key, algorithm=Algorithm.COSIGNATURE)
         store.bind(format_verifier_key(key))
     except BaseException:
         store.close()
         raise
     return store, signer, key
+
+
+def _check_name(said: str, name: str) -> None:
+    if not (said or name) or (name and said not in ("", name)):
+        raise MalformedError(
+            "a witness has one name, for ever",
+            field="--name",
+            expected=name or "a name such as witness.example/w1",
+            actual=said,
+            remedy="" if name else "Choose one that nobody else has; it goes into every cosignature.",
+        )
+
+
+def _held_signer(keys: SigningKeys, held: str) -> Signer:
+    """The signer of the key that the witness's memory names.  Raises: InvalidError."""
+    key = parse_verifier_key(held)
+    for signer in keys.signers(key.name):
+        if signer.public_key == key.public_key:
+            return signer
+    raise InvalidError(
+        "this key store does not hold the key of this witness",
+        field="TALLY_KEYS",
+        expected=held,
+        remedy="Point the key setting at the key store that belongs to this witness.",
+    )
 
 
 def open_witness(settings: WitnessSettings) -> Witness:

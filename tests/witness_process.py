@@ -22,17 +22,18 @@ ATTEMPTS = 5
 
 
 class WitnessProcess:
-    """A witness with a home of its own that knows these logs (vkeys)."""
+    """A witness with a home of its own that knows these logs (vkeys); ``keys`` is its setting for keys."""
 
-    def __init__(self, home: Path, name: str, logs: Sequence[str] = ()) -> None:
+    def __init__(self, home: Path, name: str, logs: Sequence[str] = (), keys: str = "") -> None:
         self.home = home
         self.name = name
+        self._environment = {**os.environ, "TALLY_KEYS": keys}
         (home / "witness").mkdir(parents=True, exist_ok=True)
         self.logs_path = home / "witness" / "logs.policy"
         self.know(logs)
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
-        store, _, key = open_key(WitnessSettings(folder=home / "witness", name=name))
+        store, _, key = open_key(WitnessSettings(folder=home / "witness", name=name, keys=keys))
         store.close()
         self.vkey = format_verifier_key(key)
 
@@ -50,6 +51,7 @@ class WitnessProcess:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "api", "witness", "--home", str(self.home), "--port", str(self.port)],
                 cwd=ROOT,
+                env=self._environment,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,

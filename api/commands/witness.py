@@ -64,9 +64,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _settings(arguments: argparse.Namespace) -> WitnessSettings:
-    folder = settings_of(arguments).home / "witness"
+    settings = settings_of(arguments)
     logs = Path(arguments.logs).absolute() if arguments.logs else None
-    return WitnessSettings(folder=folder, name=arguments.name, logs=logs)
+    return WitnessSettings(
+        folder=settings.home / "witness", name=arguments.name, logs=logs, keys=settings.keys
+    )
 
 
 def _serve(arguments: argparse.Namespace) -> int:

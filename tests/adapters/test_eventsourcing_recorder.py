@@ -226,6 +226,14 @@ def test_a_stock_application_keeps_a_ledger_that_audits(place: dict[str, str]) -
     asyncio.run(check())
 
 
+def test_an_application_signs_with_the_key_that_its_setting_names(tmp_path: Path) -> None:
+    place = {**settings(tmp_path), "TALLY_KEYS": str(tmp_path / "elsewhere")}
+    with opened(place) as recorder:
+        recorder.insert_events([stored(uuid4(), 1)])
+    assert list((tmp_path / "elsewhere" / "signing").glob("*.pem"))
+    assert not (tmp_path / "keys").exists()
+
+
 def test_events_are_there_after_reopening_and_versions_stay_unique(place: dict[str, str]) -> None:
     one, two = uuid4(), uuid4()
     with opened(place) as recorder:

@@ -173,6 +173,33 @@ def test_a_witness_without_its_memory_does_not_start(
     assert len(complaint.splitlines()) == 1
 
 
+def test_a_witness_keeps_its_key_where_the_setting_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    monkeypatch.setenv("TALLY_KEYS", str(elsewhere))
+    stopped = WitnessProcess(tmp_path, "witness.example/w1", [VKEY], keys=str(elsewhere))
+    assert [path.suffix for path in (elsewhere / "signing").iterdir()] == [".pem"]
+    assert not (tmp_path / "witness" / "keys").exists()
+    assert tally(capsys, stopped, "key") == (0, stopped.vkey, "")
+    try:
+        assert stopped.start().post(HONEST.request(0, 7))[0] == 200
+    finally:
+        stopped.kill()
+
+    monkeypatch.setenv("TALLY_KEYS", str(tmp_path / "empty"))
+    status, _, complaint = tally(capsys, stopped, "key")
+    assert (status, "does not hold the key" in complaint) == (2, True)
+
+    monkeypatch.setenv("TALLY_KEYS", str(elsewhere))
+    (tmp_path / "witness" / "state.sqlite").unlink()
+    status, _, complaint = tally(capsys, stopped, "key")
+    assert (status, "one name" in complaint) == (2, True)
+    assert not (tmp_path / "witness" / "state.sqlite").exists(), "or a forgotten key could be taken up again"
+    status, _, complaint = tally(capsys, stopped, "key", "--name", stopped.name)
+    assert (status, "not known any more" in complaint) == (2, True)
+
+
 @pytest.mark.parametrize("text", ["", "log nonsense\nquorum none\n", "quorum none\n", None])
 def test_a_list_of_logs_that_is_none_is_told_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None
