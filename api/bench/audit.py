@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import mmap
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +24,6 @@ from api.bench.places import TENANT, folder, open_ledger
 from api.bench.row import Aim, Row, Scale, alone, compared
 from domain.errors import InvalidError
 from ledger.audit_chain import ChainAudit
-from ledger.chain_processes import CHILDREN_MAX
 from ledger.ledger import ledger_name
 
 SMALL_EVENTS, MIXED_EVENTS = 1_000_000, 250_000
@@ -50,9 +48,8 @@ def _measured(place: Path, name: str, turns: int) -> Iterator[Row]:
     peaks: list[float] = []
     result: dict[str, Any] = {}
     bytes_path = place / "bytes"
-    processes = min(len(os.sched_getaffinity(0)), CHILDREN_MAX)
     for _ in range(turns):
-        measured = in_child("api.bench.audit", "audit_once", str(place), processes=processes)
+        measured = in_child("api.bench.audit", "audit_once", str(place))
         result = measured.result
         peaks.append(measured.peak_bytes / 1e6)
         figures.append((result["seconds"], _hashed(bytes_path)))

@@ -39,8 +39,7 @@ def rows(scale: Scale) -> Iterator[Row]:
     taken, peaks, count = [], [], 0
     for _ in range(scale.of(3, 1)):
         with folder() as place:
-            # The executor's child is the one process that is started.
-            measured = in_child("api.bench.recording", "run_once", str(place), processes=1)
+            measured = in_child("api.bench.recording", "run_once", str(place))
         taken.append(measured.result["seconds"])
         peaks.append(measured.peak_bytes / 1e6)
         count = measured.result["receipts"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,12 @@ def say(word: str) -> dict[str, str]:
     return {"said": word}
 
 
+def say_through_another(word: str) -> dict[str, str]:
+    """With a process that takes 100 MB for a while."""
+    subprocess.run([sys.executable, "-c", "import time; x = b'1' * 100_000_000; time.sleep(0.5)"], check=True)
+    return say(word)
+
+
 def fail() -> None:
     raise RuntimeError("on purpose")
 
@@ -95,5 +103,7 @@ def test_a_child_tells_what_it_returned_and_how_much_memory_it_took() -> None:
     measured = in_child(__name__, "say", "hello")
     assert measured.result == {"said": "hello"}
     assert 1_000_000 < measured.peak_bytes < 10_000_000_000
+    more = in_child(__name__, "say_through_another", "hello")
+    assert more.peak_bytes - measured.peak_bytes > 100_000_000
     with pytest.raises(TallystickError):
         in_child(__name__, "fail")
