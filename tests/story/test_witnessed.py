@@ -11,22 +11,28 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from api.command_line import main
 from domain.errors import TallystickError
 from domain.events import ReceiptIssued
-from ledger.bundle import FORMAT_2, bundle_of, format_bundle, parse_bundle
+from ledger.bundle import FORMAT_2, FORMAT_3, bundle_of, format_bundle, parse_bundle
+from ledger.checkpoint import open_checkpoint
+from ledger.cosignature import cosignatures_of
+from ledger.judged_covering import judge_covering
 from ledger.merkle import leaf_hash
-from ledger.notes import format_verifier_key
-from ledger.policy import InvalidQuorumError, parse_policy, policy_of_log
+from ledger.meta_proof import WireMetaProof, read_meta
+from ledger.metalog import META_TENANT
+from ledger.notes import format_verifier_key, open_note
+from ledger.policy import InvalidQuorumError, open_witnessed_checkpoint, parse_policy, policy_of_log
 from ledger.tlog_proof import parse_tlog_proof, verify_tlog_proof
 from ledger.verify import verify_bundle
-from tests.api.story import open_api
+from tests.api.story import assert_problem, open_api
 from tests.docs.test_verify import FILE, verify
 from tests.ledger.test_witnessing import device
 from tests.ledger.witnessed_log import WitnessedLog
-from tests.story.told import TENANT, at_desk
+from tests.story.told import DEVICE, TENANT, at_desk
 from tests.witness_process import WitnessProcess
 
 
@@ -39,9 +45,11 @@ def witnesses(tmp_path: Path) -> Iterator[list[WitnessProcess]]:
         one.kill()
 
 
-def tally(capsys: pytest.CaptureFixture[str], home: Path, *arguments: str, status: int = 0) -> str:
+def tally(
+    capsys: pytest.CaptureFixture[str], home: Path, *arguments: str, status: int = 0, tenant: str = TENANT
+) -> str:
     capsys.readouterr()
-    found = main([*arguments, "--home", str(home), "--tenant", TENANT])
+    found = main([*arguments, "--home", str(home), "--tenant", tenant])
     told = capsys.readouterr()
     assert found == status, told.out + told.err
     return told.out
@@ -125,7 +133,7 @@ def test_two_of_three_witnesses_vouch_for_every_receipt_through_the_meta_log(
 
     tally(capsys, home, "witnesses", "check")
     tally(capsys, home, "witnesses", "alarms")
-    tally(capsys, home, "audit", "--tenant", "meta")
+    tally(capsys, home, "audit", tenant=META_TENANT)
 
     # One more entry and one witness less: too few for the newest, enough for what was.
     witnesses[1].kill()
@@ -172,6 +180,208 @@ def test_a_ledger_that_is_named_is_shown_itself(
     one_only = policy_text.replace("group two 2", "group two 3")
     with pytest.raises(InvalidQuorumError):
         verify_bundle(asyncio.run(bundles(home))[0][0], parse_policy(one_only.encode()))
+
+
+def handed_out(
+    capsys: pytest.CaptureFixture[str], home: Path, folder: Path, *arguments: str
+) -> dict[str, Path]:
+    """An audit bundle, a complete list, what a receipt is worth, and the receipt, as commands write them."""
+    files = {
+        name: folder / name
+        for name in ("some.audit.json", "complete.json", "status.json", "receipt.tally.json")
+    }
+    receipts = json.loads(tally(capsys, home, "receipts", "--json"))
+    chosen = [one["receipt_id"] for one in receipts if one["verdict"] in ("pass", "borderline")][:2]
+    complete = ("complete", f"receipts/{DEVICE}", *arguments)
+    tally(capsys, home, *complete, "--output", str(files["complete.json"]))
+    tally(capsys, home, "status", chosen[0], "--proof", str(files["status.json"]))
+    tally(capsys, home, "bundle", *chosen, "--output", str(files["some.audit.json"]), *arguments)
+    tally(capsys, home, "receipts", chosen[0], "--bundle", str(files["receipt.tally.json"]))
+    return files
+
+
+def check(
+    capsys: pytest.CaptureFixture[str], home: Path, files: dict[str, Path], *trust: str, status: int = 0
+) -> list[list[str]]:
+    """Verify each by our commands and by the second verifier; returns who vouches for it."""
+    found = []
+    for name, file in files.items():
+        ours: list[str] = []
+        if name == "receipt.tally.json":
+            ours = ["verify", str(file), *trust, "--json"]
+        else:
+            command = "bundle" if name == "some.audit.json" else "complete"
+            ours = [command, "--verify", str(file), *trust, "--json"]
+        told = tally(capsys, home, *ours, status=status)
+        theirs = subprocess.run([sys.executable, "-I", FILE, file, *trust], capture_output=True, check=False)
+        assert bool(theirs.returncode) == bool(status), theirs.stderr
+        if not status:
+            found.append(json.loads(told)["witnesses"])
+            assert json.loads(theirs.stdout)["cosigners"] == found[-1]
+    return found
+
+
+def test_commands_hand_out_what_witnesses_vouch_for_also_over_a_change_of_the_meta_logs_key(
+    home: Path, witnesses: list[WitnessProcess], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    ask_for(home, witnesses[:2])
+    tally(capsys, home, "key", tenant=META_TENANT, status=2)
+    policy_text = tally(capsys, home, "witnesses", "policy")
+    (tmp_path / "a.policy").write_text(policy_text)
+    trust = ("--policy", str(tmp_path / "a.policy"))
+    _, meta = logs_in(policy_text)
+    assert tally(capsys, home, "key", tenant=META_TENANT) == f"{meta}\n"
+    names = [one.name for one in witnesses[:2]]
+
+    # The commitment to what is complete is there before anybody has seen it.
+    (before := tmp_path / "before").mkdir()
+    files = handed_out(capsys, home, before)
+    check(capsys, home, files, *trust, status=1)
+    for one in witnesses[:2]:
+        one.know([meta])
+        one.start()
+    tally(capsys, home, "witnesses")
+    files = handed_out(capsys, home, before)
+    assert check(capsys, home, files, *trust) == [names] * 4
+
+    # The meta-log gets another key, which witnesses are told, and its first one retires.
+    said = ("--reason", "once a year")
+    tally(capsys, home, "key", "rotate", *said, tenant=META_TENANT)
+    newest = tally(capsys, home, "key", tenant=META_TENANT).strip()
+    for one in witnesses[:2]:
+        one.kill()
+        one.know([meta, newest])
+        one.start()
+    tally(capsys, home, "key", "revoke", meta.split("+")[1], *said, tenant=META_TENANT)
+    asyncio.run(grow(home))
+    tally(capsys, home, "witnesses")
+    tally(capsys, home, "audit", tenant=META_TENANT)
+    (after := tmp_path / "after").mkdir()
+    files = handed_out(capsys, home, after)
+    assert json.loads(files["receipt.tally.json"].read_bytes())["format"] == FORMAT_3
+    assert check(capsys, home, files, *trust) == [names] * 4
+    # Who is given the newest key accepts what was made since, and what is asked for plainly has no witness.
+    (tmp_path / "b.policy").write_text(tally(capsys, home, "witnesses", "policy"))
+    assert check(capsys, home, files, "--policy", str(tmp_path / "b.policy")) == [names] * 4
+    (plain := tmp_path / "plain").mkdir()
+    files = handed_out(capsys, home, plain, "--newest")
+    check(
+        capsys, home, {name: files[name] for name in ("some.audit.json", "complete.json")}, *trust, status=1
+    )
+
+
+def test_readers_of_tiles_and_proofs_are_shown_what_witnesses_cosigned(
+    home: Path, witnesses: list[WitnessProcess], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    _, vkey = asyncio.run(bundles(home))
+    ask_for(home, witnesses[:2], vkey)
+    for one in witnesses[:2]:
+        one.know([vkey])
+        one.start()
+    policy_text = tally(capsys, home, "witnesses", "policy")
+    policy = parse_policy(policy_text.encode())
+    (tmp_path / "a.policy").write_text(policy_text)
+    tally(capsys, home, "witnesses")
+    for one in witnesses[:2]:
+        one.kill()
+    # Nobody sees what comes now.
+    asyncio.run(grow(home))
+    with open_api(home, tmp_path / "served") as api:
+        note = api.get("/v1/tlog/checkpoint").content
+        witnessed = open_witnessed_checkpoint(note, policy)
+        size = witnessed.checkpoint.size
+        assert len(witnessed.cosignatures) == 2
+        newest = open_checkpoint(api.get("/v1/checkpoint").content, policy.keys)
+        assert newest.size == size + 1
+
+        for query, expected in (
+            ("index=3", True),
+            ("index=3&is_newest=true", False),
+            (f"index={size}", False),
+        ):
+            proof = api.get(f"/v1/proofs/inclusion?{query}").json()
+            assert proof["size"] == (size if expected else size + 1)
+            assert (proof["is_witnessed"], proof["meta"]) == (expected, None)
+            judged = open_note(proof["checkpoint"].encode(), policy.keys)
+            assert len(cosignatures_of(judged)) == (2 if expected else 0)
+        leaf = api.get(f"/v1/proofs/inclusion?index=3&size={size}").json()
+        assert leaf["is_witnessed"]
+        found = api.get(f"/v1/proofs/inclusion?leaf_sha256={leaf['leaf_sha256']}").json()
+        assert (found["size"], found["is_witnessed"]) == (size, True)
+        growth = api.get("/v1/proofs/consistency?size_old=5").json()
+        assert (growth["size_new"], growth["is_witnessed"]) == (size, True)
+        assert growth["checkpoint_new"].encode() == note
+        growth = api.get(f"/v1/proofs/consistency?size_old={size + 1}").json()
+        assert (growth["size_new"], growth["is_witnessed"]) == (size + 1, False)
+        growth = api.get("/v1/proofs/consistency?size_old=5&is_newest=true").json()
+        assert (growth["size_new"], growth["is_witnessed"]) == (size + 1, False)
+        for path in (
+            "/v1/proofs/inclusion?index=9223372036854775807",
+            "/v1/entries/9223372036854775807/proof",
+        ):
+            assert_problem(api.get(path), 404)
+
+        entry = base64.b64decode(api.get("/v1/entries/3", api.audit).json()["entry_base64"])
+        plain = parse_tlog_proof(api.get("/v1/entries/3/proof?is_newest=true").content)
+        assert (
+            verify_tlog_proof(plain, leaf_hash(entry), policy_of_log(policy.logs[0].key)).cosignatures == ()
+        )
+        receipt_id = api.items("/v1/receipts")[0]["receipt_id"]
+        bundle = api.get(f"/v1/receipts/{receipt_id}/bundle?is_newest=true").content
+        with pytest.raises(InvalidQuorumError):
+            verify_bundle(bundle, policy)
+
+    # A mirror shows it too, so that whoever reads that needs nobody else.
+    told = json.loads(tally(capsys, home, "mirror", str(tmp_path / "mirror"), "--json"))
+    assert told["size"] == size
+    audit = ("verify-log", str(tmp_path / "mirror"), "--policy", str(tmp_path / "a.policy"), "--json")
+    assert json.loads(tally(capsys, home, *audit))["size"] == size
+
+
+def test_a_mirror_from_before_there_were_witnesses_never_goes_back(
+    home: Path, witnesses: list[WitnessProcess], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    _, vkey = asyncio.run(bundles(home))
+    ask_for(home, witnesses[:1], vkey)
+    (home / "witnesses.policy").write_text((home / "witnesses.policy").read_text().replace("two 2", "two 1"))
+    witnesses[0].know([vkey])
+    witnesses[0].start()
+    tally(capsys, home, "witnesses")
+    witnesses[0].kill()
+    asyncio.run(grow(home))
+    (home / "witnesses.policy").rename(tmp_path / "set-aside")
+    first = json.loads(tally(capsys, home, "mirror", str(tmp_path / "mirror"), "--json"))
+    (tmp_path / "set-aside").rename(home / "witnesses.policy")
+    asyncio.run(grow(home))
+    again = json.loads(tally(capsys, home, "mirror", str(tmp_path / "mirror"), "--json"))
+    assert (again["size_before"], again["size"]) == (first["size"], first["size"] + 1)
+
+
+def test_proofs_of_a_ledger_in_the_meta_log_carry_its_place_there(
+    home: Path, witnesses: list[WitnessProcess], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    ask_for(home, witnesses[:2])
+    policy_text = tally(capsys, home, "witnesses", "policy")
+    policy = parse_policy(policy_text.encode())
+    for one in witnesses[:2]:
+        one.know(logs_in(policy_text)[1:])
+        one.start()
+    tally(capsys, home, "witnesses")
+    for one in witnesses[:2]:
+        one.kill()
+    asyncio.run(grow(home))
+    with open_api(home, tmp_path / "served") as api:
+        for path, name in (
+            ("/v1/proofs/inclusion?index=3", "checkpoint"),
+            ("/v1/proofs/consistency?size_old=3", "checkpoint_new"),
+        ):
+            proof = api.get(path).json()
+            assert proof["is_witnessed"]
+            meta = read_meta(msgspec.convert(proof["meta"], WireMetaProof))
+            judged = judge_covering(proof[name].encode(), policy, (), meta)
+            assert len(judged.witnessed.cosignatures) == 2
+        # A checkpoint for readers of tiles has no room for a meta-log: they are shown the newest.
+        assert api.get("/v1/tlog/checkpoint").content == api.get("/v1/checkpoint").content
 
 
 def test_a_ledger_rolled_back_behind_its_witnesses_is_refused_by_them(
