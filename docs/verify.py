@@ -858,6 +858,24 @@ def parse_topic(line):
     return parts[1], count, last, bytes.fromhex(parts[4])
 
 
+def status_of(topic, opened):
+    """What the entries of a receipt's status topic say of it; whether it is withheld, it says itself."""
+    receipt_id, recalled_by, superseded_by = topic[len("status/") :], [], []
+    for number, (entry, body, _) in enumerate(opened):
+        try:
+            if entry["type"] == "receipts.recalled.v1":
+                event = parse_json(body, f"the body of entries[{number}]")
+                if any(one["receipt_id"] == receipt_id for one in event["receipts"]):
+                    recalled_by.append(event["recall_id"])
+            elif entry["type"] == "receipt.issued.v1":
+                payload = parse_envelope(body)[0]
+                if parse_statement(payload)[1]["supersedes"] == receipt_id:
+                    superseded_by.append("r" + hashlib.sha256(payload).hexdigest()[:24])
+        except (KeyError, TypeError) as error:
+            raise Malformed(f"entries[{number}] lacks a member: {error}") from None
+    return {"recalled_by": recalled_by, "superseded_by": superseded_by}
+
+
 def is_absent(topic, found, places, count):
     """Whether these neighbouring lines leave no room for the topic."""
     key, keys = topic.encode(), [name.encode() for name in found]
@@ -935,6 +953,7 @@ def verify_completeness(data, policy, asked=None):
         ],
         "cosigners": covering["cosigners"],
         "meta": covering["meta"],
+        **(status_of(topic, opened) if topic.startswith("status/") else {}),
     }
 
 

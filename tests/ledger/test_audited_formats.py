@@ -206,7 +206,14 @@ def test_the_status_of_a_receipt_is_proven(
     receipt_id, at = list(books[folder].receipts)[number], list(books[folder].receipts.values())[number]["at"]
     same_id, predicate = parse_receipt(rows_of(folder / "ledger.jsonl")[at]["payload"])
     assert same_id == receipt_id
-    assert proven_status(receipt_id, predicate, proof).status == status
+    found = proven_status(receipt_id, predicate, proof)
+    assert (found.status, books[folder].status_of(receipt_id)) == (status, "recalled")
+    other = verify.verify_completeness(
+        (folder / f"topics-{name}.json").read_bytes(), theirs(vkeys_of(folder)[0])
+    )
+    by = {"superseded": other["superseded_by"], "withheld": [], "recalled": other["recalled_by"]}[status]
+    assert found.by == tuple(by)
+    assert bool(other["recalled_by"]) == (status == "recalled")
 
 
 @every_version
