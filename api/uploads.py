@@ -1,7 +1,7 @@
 """Uploads, as the command line and the API take them in: what is said about a file is checked first.
 
-A batch is known by its bytes, and what was said with it is recorded for ever.  A mistyped option would keep
-the batch unreadable, so it is refused before anything is recorded.
+A batch is known by its bytes and by how they are to be read, and both are recorded for ever.  A mistyped
+option would make a batch that nobody can read, so it is refused before anything is recorded.
 """
 
 from __future__ import annotations
@@ -12,11 +12,8 @@ from typing import Any
 import msgspec
 
 from adapters.files.options import SampleFileOptions, parse_options
-from domain.errors import ConflictError, InvalidError
-from domain.events import BatchIngested, Recorded
-from ledger.desk import Desk
-from ledger.ingest import SAMPLES, Upload, ingest
-from ledger.recorded import event_of
+from domain.errors import InvalidError
+from ledger.ingest import SAMPLES
 
 
 def checked_options(kind: str, given: Mapping[str, Any], *, are_words: bool = False) -> dict[str, Any]:
@@ -36,24 +33,6 @@ def checked_options(kind: str, given: Mapping[str, Any], *, are_words: bool = Fa
     defaults = msgspec.to_builtins(SampleFileOptions())
     said = msgspec.to_builtins(options)
     return {name: value for name, value in said.items() if value != defaults[name]}
-
-
-async def take_in(desk: Desk, upload: Upload, actor: str) -> tuple[Recorded, bool]:
-    """Ingest; returns the event and whether it is new.
-
-    Raises: as ``ingest``; ConflictError when these bytes are already here with other options.
-    """
-    recorded, is_new = await ingest(desk, upload, actor)
-    before = event_of(recorded, BatchIngested)
-    if before.format_options != upload.format_options:
-        raise ConflictError(
-            "these bytes are already here, to be read with other options",
-            field=before.batch_id,
-            expected=msgspec.json.encode(before.format_options).decode()[:200],
-            actual=msgspec.json.encode(upload.format_options).decode()[:200],
-            remedy="What was recorded is never changed; send the file with a changed byte to read it anew.",
-        )
-    return recorded, is_new
 
 
 def _numbers(given: Mapping[str, Any]) -> dict[str, Any]:

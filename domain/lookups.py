@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
+from domain.canonical import canonical_json
 from domain.events import (
     BatchIngested,
     BatchQuarantined,
@@ -38,6 +39,13 @@ def statement_name(statement: bytes) -> str:
     return f"statement/{hashlib.sha256(statement).hexdigest()}"
 
 
+def _batch(event: BatchIngested) -> str:
+    name = f"batch/{event.source_id}/{event.kind}/{event.digest}"
+    if not event.format_options:
+        return name
+    return f"{name}/{hashlib.sha256(canonical_json(event.format_options)).hexdigest()}"
+
+
 def _quarantined(event: BatchQuarantined) -> str:
     return f"quarantined/{event.batch_id}/{event.stage}/{event.procedure}/{event.procedure_version}"
 
@@ -47,7 +55,7 @@ def _restored(event: LedgerRestored) -> str:
 
 
 _UNIQUE: dict[type, Callable[[Any], str]] = {
-    BatchIngested: lambda event: f"batch/{event.source_id}/{event.kind}/{event.digest}",
+    BatchIngested: _batch,
     DatasetDerived: lambda event: f"derived/{event.batch_id}",
     BatchQuarantined: _quarantined,
     RunStarted: lambda event: f"run/{event.run_id}",

@@ -12,7 +12,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from domain.digests import digest_of
+from domain.canonical import canonical_json
+from domain.digests import Digest, digest_of
 from domain.errors import InvalidError, LimitError, TallystickError
 from domain.events import BatchIngested, BatchQuarantined, DatasetDerived, Recorded
 from domain.identifiers import parse_identifier
@@ -44,8 +45,8 @@ class Upload(Struct, frozen=True, kw_only=True):
 
 
 async def ingest(desk: Desk, upload: Upload, actor: str) -> tuple[Recorded, bool]:
-    """Keep an upload and record it; returns the event and whether it is new (the same bytes again are the
-    same batch).
+    """Keep an upload and record it; returns the event and whether it is new (the same bytes again, to be read
+    in the same way, are the same batch).
 
     Raises: UnknownError for an unregistered source, ErasedSubjectError for one whose person was erased,
     InvalidError for an empty or ill-described upload, LimitError.
@@ -55,9 +56,8 @@ async def ingest(desk: Desk, upload: Upload, actor: str) -> tuple[Recorded, bool
     _check(upload, source)
     stored, is_encrypted = desk.guard(source, upload.data, BATCH_PURPOSE)
     digest = digest_of(stored)
-    identity = f"{upload.source_id}\n{upload.kind}\n{digest}".encode()
     event = BatchIngested(
-        batch_id="b" + hashlib.sha256(identity).hexdigest()[:24],
+        batch_id=_batch_id(upload, digest),
         source_id=upload.source_id,
         kind=upload.kind,
         media_type=upload.media_type,
@@ -79,6 +79,14 @@ async def ingest(desk: Desk, upload: Upload, actor: str) -> tuple[Recorded, bool
 
     recorded = (await desk.ledger.append(decide))[0]
     return recorded, recorded.index >= size_before
+
+
+def _batch_id(upload: Upload, digest: Digest) -> str:
+    """By what decides which dataset comes of it: whose it is, the bytes, and how they are to be read."""
+    identity = f"{upload.source_id}\n{upload.kind}\n{digest}".encode()
+    if upload.format_options:
+        identity += b"\n" + canonical_json(upload.format_options)
+    return "b" + hashlib.sha256(identity).hexdigest()[:24]
 
 
 def refuse_erased(source: Source) -> None:

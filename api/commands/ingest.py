@@ -12,12 +12,12 @@ from typing import Any
 from api.commands.command import CHECK_FAILED, DONE, at_workplace, print_json, read_file
 from api.commands.outcomes import outcome_rows, outcomes_since
 from api.commands.table import format_table
-from api.uploads import checked_options, take_in
+from api.uploads import checked_options
 from api.work_lease import WorkLease, settle_or_wait
 from api.workplace import Workplace
 from domain.errors import MalformedError
 from domain.events import BatchIngested
-from ledger.ingest import SAMPLES, Upload
+from ledger.ingest import SAMPLES, Upload, ingest
 from ledger.ports import BATCH_BYTES_MAX
 from ledger.recorded import event_of
 
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
                 received_at_ns=desk.clock(),
                 format_options=options,
             )
-            taken.append((name, *await take_in(desk, upload, "cli")))
+            taken.append((name, *await ingest(desk, upload, "cli")))
         lease = WorkLease(workplace.settings.work_lease_path(workplace.settings.tenant))
         stuck = () if arguments.no_run else await settle_or_wait(desk, lease, _tell_waiting)
         batch_ids = {event_of(recorded, BatchIngested).batch_id for _, recorded, _ in taken}

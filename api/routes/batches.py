@@ -18,11 +18,11 @@ from api.openapi import documented
 from api.parameters import INT64_MAX, SOURCE_PATTERN, AtTime, BatchId, OfKind, OfSource
 from api.routes.paging import Page, PageSize, PageToken, size_of, start_of, token_of
 from api.tenancy import ApiRequest, Caller
-from api.uploads import checked_options, take_in
+from api.uploads import checked_options
 from domain.canonical import JSON_ERRORS
 from domain.errors import MalformedError, UnknownError
 from domain.events import BatchIngested
-from ledger.ingest import SAMPLES, Upload, batch_bytes
+from ledger.ingest import SAMPLES, Upload, batch_bytes, ingest
 from ledger.mentions import of_subject, of_type
 from ledger.ports import BATCH_BYTES_MAX
 from ledger.recorded import event_of
@@ -106,9 +106,9 @@ async def post_batch(
 ) -> Response[BatchAccepted]:
     """Keep the request's body byte for byte.
 
-    201 when it is new, 200 when these bytes from this source are already there. The answer is given once the
-    bytes are durable and the fact is sealed in the ledger; what the batch holds is found out afterwards, and
-    runs follow on their own.
+    201 when it is new, 200 when these bytes from this source, to be read in the same way, are already there.
+    The answer is given once the bytes are durable and the fact is sealed in the ledger; what the batch holds
+    is found out afterwards, and runs follow on their own.
     """
     # Whoever may not send this is told before half a gigabyte is on its way.
     caller.desk.source(source)
@@ -128,7 +128,7 @@ async def post_batch(
             provider_event_time_ns=provider_event_time_ns,
             format_options=options,
         )
-        recorded, is_new = await take_in(caller.desk, upload, caller.actor)
+        recorded, is_new = await ingest(caller.desk, upload, caller.actor)
         event = event_of(recorded, BatchIngested)
         accepted = BatchAccepted(
             batch_id=event.batch_id,

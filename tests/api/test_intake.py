@@ -74,11 +74,30 @@ def test_no_bytes_are_no_batch(api: Api) -> None:
     assert_problem(api.post(URL, content=b""), 422, "invalid")
 
 
-def test_the_same_bytes_with_other_options_are_a_conflict(fresh_api: Api) -> None:
+def test_the_same_bytes_to_be_read_in_another_way_are_another_batch(fresh_api: Api) -> None:
     data = recording(0, 60)
-    options = json.dumps({"time_unit": "ns", "sample_rate_hz": RATE_HZ})
-    assert fresh_api.post(f"{URL}&format_options={quote(options)}", content=data).status_code == 201
-    assert_problem(fresh_api.post(URL, content=data), 409, "conflict")
+
+    def sent(options: dict[str, object]) -> tuple[int, str]:
+        answer = fresh_api.post(f"{URL}&format_options={quote(json.dumps(options))}", content=data)
+        return answer.status_code, answer.json()["batch_id"]
+
+    def settled(batch_id: str) -> str:
+        for _ in range(200):
+            state = fresh_api.get(f"/v1/batches/{batch_id}").json()["batch"]["status"]
+            if state != "ingested":
+                break
+        return str(state)
+
+    status, misread = sent({"time_column": "no such column"})
+    assert (status, settled(misread)) == (201, "quarantined")
+    status, read = sent({"time_unit": "ns", "sample_rate_hz": RATE_HZ})
+    assert (status, settled(read)) == (201, "derived")
+    assert read != misread
+    # However they are spelled, and whatever is left at its default.
+    again = {"sample_rate_hz": float(RATE_HZ), "non_finite": "refuse", "time_unit": "ns"}
+    assert sent(again) == (200, read)
+    status, plain = sent({})
+    assert (status, plain in (read, misread)) == (201, False)
 
 
 def test_a_digest_that_came_with_the_body_is_checked(fresh_api: Api) -> None:
