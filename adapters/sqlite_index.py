@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -77,6 +77,7 @@ class SQLiteIndex:
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
             self._db = self._connect()
         self._write_db = self._connect()
+        self._idle: list[sqlite3.Connection] = []
         self._begin()
 
     def find_entries(self, topics: Sequence[str], start: int, limit: int) -> list[int]:
@@ -88,12 +89,8 @@ class SQLiteIndex:
             held = [self._postings] if self._old is None else [self._old.postings, self._postings]
             below = held[0].start
             waiting = [index for postings in held for index in postings.filed(topics) if index >= start]
-        db = sqlite3.connect(self._path, isolation_level=None, timeout=BUSY_TIMEOUT_SECONDS)
-        try:
-            db.execute("BEGIN")
+        with self._reading() as db:
             found = list(islice(stored_postings(db, topics, start, below), limit))
-        finally:
-            db.close()
         return [*found, *waiting][:limit]
 
     def frontier(self) -> tuple[Frontier, str]:
@@ -163,8 +160,8 @@ class SQLiteIndex:
                 self.flush()
             finally:
                 self._writer.shutdown(wait=True)
-                self._write_db.close()
-                self._db.close()
+                for db in (*self._idle, self._write_db, self._db):
+                    db.close()
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(
@@ -213,6 +210,24 @@ class SQLiteIndex:
                 above.append(perfect_root(_hashes(tile)))
                 number += 1
             level, row, end = level + 1, above, number
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection that sees one state of the file; whoever searches long holds up nobody else."""
+        try:
+            db = self._idle.pop()
+        except IndexError:
+            db = sqlite3.connect(
+                self._path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_SECONDS
+            )
+        try:
+            db.execute("BEGIN")
+            yield db
+            db.execute("ROLLBACK")
+        except BaseException:
+            db.close()
+            raise
+        self._idle.append(db)
 
     # -- writing
 
