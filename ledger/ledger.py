@@ -14,12 +14,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 
+from msgspec.structs import replace
+
 from domain.errors import InvalidError, TallystickError
 from domain.events import KeyCreated, LedgerOpened, Recorded
-from domain.flow import Command, answered_key, command_key, next_commands
+from domain.flow import FLOWING, Command, answered_key, command_key, next_commands
 from domain.key_history import ED25519, KEY_EVENT_TYPES, KeyHistory
 from domain.lookups import unique_key
-from domain.state import State, evolve
+from domain.state import CHANGING, State, evolve
 from ledger.chain import PartExamination, PartTask, link_fault
 from ledger.covering import Coverer, Covering
 from ledger.draft import APPEND_BYTES_MAX as APPEND_BYTES_MAX
@@ -45,7 +47,7 @@ from ledger.ports import (
     Signer,
     SigningKeys,
 )
-from ledger.recorded import record_at, recorded_of
+from ledger.recorded import record_at, recorded_of, recorded_of_examined
 from ledger.sealing_keys import open_seal, ruling_keys
 from ledger.tiles import Tile, prove_consistency, prove_inclusion
 from ledger.tlog_proof import TlogProof
@@ -365,10 +367,15 @@ class Ledger:
         return check_key_event(keys, self.origin, record.index, event)
 
     def _fold_all(self, records: Sequence[Record]) -> list[Recorded]:
-        folded = [recorded_of(record) for record in records]
+        folded = [recorded_of_examined(record) for record in records]
+        state = self._state
         for recorded in folded:
-            self._state = evolve(self._state, recorded)
-            self._settle(answered_key(recorded), next_commands(self._state, recorded))
+            kind = type(recorded.event)
+            if kind in CHANGING:
+                state = evolve(state, recorded)
+            if kind in FLOWING:
+                self._settle(answered_key(recorded), next_commands(state, recorded))
+        self._state = replace(state, size=folded[-1].index + 1)
         self._known.add([key for recorded in folded if (key := unique_key(recorded.event))])
         self._time_ns, self._head = folded[-1].recorded_at_ns, records[-1]
         self._seal = next((record.seal for record in reversed(records) if record.seal), self._seal)

@@ -27,6 +27,21 @@ def recorded_of(record: Record) -> Recorded:
     )
 
 
+def recorded_of_examined(record: Record) -> Recorded:
+    """As ``recorded_of``, for a record whose entry was found well formed and to fit it (``ledger.chain``).
+    Raises: MalformedError, UnknownError for a newer event type."""
+    lines = record.entry.decode().split("\n")
+    _, _, _, _, recorded_at_ns, actor, subject, causes, *_ = lines
+    return Recorded(
+        index=record.index,
+        recorded_at_ns=int(recorded_at_ns),
+        actor=actor,
+        subject=subject,
+        causation=() if causes == "-" else tuple(map(int, causes.split(","))),
+        event=decode_event(record.event_type, record.payload),
+    )
+
+
 async def record_at(log: EventLog, ledger: str, index: int) -> Record:
     """The record at ``index``.  Raises: UnknownError beyond the end."""
     records = await log.read(ledger, index, 1) if 0 <= index < 1 << 63 else []
