@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-import msgspec
 from msgspec import Struct
 
 from domain.errors import UnknownError
+from domain.event_codec import decode_event
 from domain.events import Recorded, RunStarted
+from domain.lookups import run_name
 from ledger.desk import Desk
 from ledger.entry import Entry, parse_entry
+from ledger.mentions import mentions_of
+from ledger.ports import Record
 from ledger.recorded import event_of
 from ledger.run import receipt_index_of
 
@@ -37,7 +40,7 @@ class HistoryEntry(Struct, frozen=True, kw_only=True):
 async def history_of_run(desk: Desk, run_id: str) -> list[HistoryEntry]:
     """The entries of a run, by look-ups alone.  Raises: UnknownError."""
     ledger = desk.ledger
-    started_index = await ledger.find(f"run/{run_id}")
+    started_index = await ledger.find(run_name(run_id))
     if started_index is None:
         raise UnknownError("no such run", field="run_id", actual=run_id)
     started = event_of((await ledger.get(started_index))[1], RunStarted)
@@ -68,7 +71,7 @@ async def history_of(
         for record in records:
             entry = parse_entry(record.entry)
             entries.append(entry)
-            if _is_about(entry, record.payload, subject, name):
+            if _is_about(entry, record, subject, name):
                 seeds.add(entry.index)
         on_progress(len(entries), desk.ledger.size)
     if not seeds:
@@ -82,24 +85,15 @@ async def history_of(
     return [_line(entry) for entry in entries if entry.index in chosen][:ENTRIES_MAX]
 
 
-class _Named(Struct):
-    """What an event's body may name."""
-
-    source_id: str = ""
-    device_id: str = ""
-    connection_id: str = ""
-    batch_id: str = ""
-    run_id: str = ""
-    receipt_id: str = ""
-
-
-_NAMED = msgspec.json.Decoder(_Named)
-
-
-def _is_about(entry: Entry, payload: bytes, subject: str, name: str) -> bool:
+def _is_about(entry: Entry, record: Record, subject: str, name: str) -> bool:
     if entry.subject == subject or entry.subject.partition("/")[2] == name:
         return True
-    return name.encode() in payload and name in msgspec.structs.astuple(_NAMED.decode(payload))
+    if name.encode() not in record.payload:
+        return False
+    return any(
+        topic.partition("/")[2] == name
+        for topic in mentions_of(decode_event(record.event_type, record.payload))
+    )
 
 
 def _before(entries: list[Entry], seeds: Iterable[int]) -> set[int]:

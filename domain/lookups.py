@@ -29,6 +29,16 @@ def unique_key(event: Event) -> str:
     return name(event) if name is not None else ""
 
 
+def run_name(run_id: str) -> str:
+    """The name of a run's start."""
+    return f"run/{run_id}"
+
+
+def decided_name(run_id: str) -> str:
+    """The name of a run's decision; its receipt is the next entry."""
+    return f"decided/{run_id}"
+
+
 def recall_name(kind: str, target: str) -> str:
     """The name of a recall, by what it withdraws."""
     return f"recall/{kind}/{target}"
@@ -58,8 +68,8 @@ _UNIQUE: dict[type, Callable[[Any], str]] = {
     BatchIngested: _batch,
     DatasetDerived: lambda event: f"derived/{event.batch_id}",
     BatchQuarantined: _quarantined,
-    RunStarted: lambda event: f"run/{event.run_id}",
-    RunGatesDecided: lambda event: f"decided/{event.run_id}",
+    RunStarted: lambda event: run_name(event.run_id),
+    RunGatesDecided: lambda event: decided_name(event.run_id),
     RecallDeclared: lambda event: recall_name(event.kind, event.target),
     ReceiptsRecalled: lambda event: f"recalled/{event.recall_id}/{event.part}",
     StatementAdded: lambda event: statement_name(event.statement),

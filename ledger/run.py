@@ -26,6 +26,7 @@ from domain.events import (
     RunStarted,
 )
 from domain.flow import StartRun
+from domain.lookups import decided_name
 from domain.procedures.procedure import RecordRevision
 from domain.state import Source, State
 from ledger.desk import Desk
@@ -182,7 +183,7 @@ async def _append_receipt(
 
 async def receipt_index_of(ledger: Ledger, run_id: str) -> int | None:
     """Where the receipt that closed a run stands; it follows the decision."""
-    decided = await ledger.find(f"decided/{run_id}")
+    decided = await ledger.find(decided_name(run_id))
     return None if decided is None else decided + 1
 
 
