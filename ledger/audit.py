@@ -28,6 +28,7 @@ receipt that nothing else has signed is not to be believed.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Callable
@@ -102,11 +103,6 @@ async def audit(
     from it by signed succession, or it sealed them.  Without it the ledger's own first key is believed, and
     only its consistency is shown.  ``kept_checkpoint`` is a checkpoint the auditor kept
     from an earlier visit.  ``vault`` adds step 8, ``keys`` the destroyed keys of step 9."""
-    try:
-        checked = await log.check_storage(ledger)
-    except TallystickError as error:
-        checked = [str(error)]
-    findings = [Finding(index=-1, check="storage", detail=text) for text in checked]
     chain = ChainAudit(
         log,
         ledger,
@@ -115,7 +111,8 @@ async def audit(
         noted_types=_LOOKED_AT,
         progress=progress,
     )
-    await chain.run()
+    # A store that checks itself does so without the interpreter, so both go on side by side.
+    findings, _ = await asyncio.gather(_storage_findings(log, ledger), chain.run())
     findings += chain.findings
     receipts = _ReceiptAudit(chain)
     if not chain.findings:
@@ -141,6 +138,14 @@ async def audit(
         findings=tuple(findings[:FINDINGS_MAX]),
         warnings=tuple(warnings[:FINDINGS_MAX]),
     )
+
+
+async def _storage_findings(log: EventLog, ledger: str) -> list[Finding]:
+    try:
+        checked = await log.check_storage(ledger)
+    except TallystickError as error:
+        checked = [str(error)]
+    return [Finding(index=-1, check="storage", detail=text) for text in checked]
 
 
 _COMMITMENTS = frozenset({TopicsCommitted.TYPE, ReceiptsRecalled.TYPE})
