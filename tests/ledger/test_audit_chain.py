@@ -255,6 +255,8 @@ async def test_columns_are_the_records(told: Path) -> None:
     log = SQLiteLog(told / "log")
     reader = log.column_reader(NAME)
     for start, stop in ((0, SIZE), (3, 9), (SIZE - 1, SIZE + 9), (SIZE, SIZE + 1)):
-        read = [record for columns in reader.columns(start, stop) for record in columns.records()]
-        assert read == await log.read(NAME, start, stop - start)
+        for is_expendable in (False, True):
+            columns = reader.columns(start, stop, is_expendable=is_expendable)
+            read = [record for some in columns for record in some.records()]
+            assert read == await log.read(NAME, start, stop - start)
     await log.close()
