@@ -1,42 +1,17 @@
 // Receipts: the list, and one receipt that can be verified right here.
 
-import { at, save } from "./api.js";
-import { attempt, bytes, chip, empty, facts, h, id, link, sign, table, time, tone } from "./elements.js";
-import { filters } from "./runs.js";
+import { save } from "./api.js";
+import { attempt, bytes, chip, facts, h, id, link, sign, table, time, tone } from "./elements.js";
+import { judgedList } from "./list.js";
 import { verifyBundle } from "./verify.js";
 
-const PAGE = 50;
 const KNOWN_KEYS = "tallystick.known-keys";
 
-export async function receipts({ api, query, say }) {
-  const asked = { source: query.get("source") ?? "", procedure: query.get("procedure") ?? "", verdict: query.get("verdict") ?? "" };
-  const [sources, first] = await Promise.all([api.json(at("/v1/sources", { page_size: 500 })), api.json(at("/v1/receipts", { ...asked, page_size: PAGE }))]);
-  const rows = [...first.items];
-  const list = h("div", {}, rows.length ? receiptsTable(rows) : empty("No receipt is like that."));
-  const told = h("div", {});
-  let token = first.next_page_token;
-  const more = h("button", { type: "button", class: "act quiet", hidden: !token, on: { click: next } }, "Show older");
-
-  async function next() {
-    more.disabled = true;
-    await attempt(told, async () => {
-      const page = await api.json(at("/v1/receipts", { ...asked, page_size: PAGE, page_token: token }));
-      rows.push(...page.items);
-      token = page.next_page_token;
-      list.replaceChildren(receiptsTable(rows));
-      say(`${rows.length} receipts are shown`);
-    });
-    more.disabled = false;
-    more.hidden = !token;
-  }
-
+export async function receipts(page) {
   return [
     h("h1", {}, "Receipts"),
     h("p", { class: "lede" }, "Signed statements that name everything a run rests on. Anybody who has one can check it without us."),
-    filters("/receipts", asked, { source: sources.items.map((row) => row.source_id), procedure: null, verdict: ["pass", "borderline", "fail", "abstain"] }),
-    list,
-    told,
-    h("div", { class: "actions" }, more),
+    ...(await judgedList(page, { name: "receipts", show: receiptsTable, none: "No receipt is like that." })),
   ];
 }
 

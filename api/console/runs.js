@@ -3,53 +3,11 @@
 import { at } from "./api.js";
 import { chart } from "./chart.js";
 import { attempt, chip, empty, facts, h, id, link, number, score, sign, table, time, tone } from "./elements.js";
+import { judgedList } from "./list.js";
 import { strip } from "./strip.js";
 
-const PAGE = 50;
-
-export async function runs({ api, query, say }) {
-  const asked = { source: query.get("source") ?? "", procedure: query.get("procedure") ?? "", verdict: query.get("verdict") ?? "" };
-  const [sources, first] = await Promise.all([api.json(at("/v1/sources", { page_size: 500 })), api.json(at("/v1/runs", { ...asked, page_size: PAGE }))]);
-  const rows = [...first.items];
-  const list = h("div", {}, rows.length ? runsTable(rows) : empty("No run is like that."));
-  const told = h("div", {});
-  let token = first.next_page_token;
-  const more = h("button", { type: "button", class: "act quiet", hidden: !token, on: { click: next } }, "Show older");
-
-  async function next() {
-    more.disabled = true;
-    await attempt(told, async () => {
-      const page = await api.json(at("/v1/runs", { ...asked, page_size: PAGE, page_token: token }));
-      rows.push(...page.items);
-      token = page.next_page_token;
-      list.replaceChildren(runsTable(rows));
-      say(`${rows.length} runs are shown`);
-    });
-    more.disabled = false;
-    more.hidden = !token;
-  }
-
-  return [
-    h("h1", {}, "Runs"),
-    filters("/runs", asked, { source: sources.items.map((row) => row.source_id), procedure: null, verdict: ["pass", "borderline", "fail", "abstain"] }),
-    list,
-    told,
-    h("div", { class: "actions" }, more),
-  ];
-}
-
-// A form that puts what is asked into the address, where it can be kept and sent.
-export function filters(path, asked, choices) {
-  const fields = Object.entries(choices).map(([name, options]) => [name, options ? select(name, asked[name], options) : h("input", { name, value: asked[name], placeholder: "any" })]);
-  const go = (event) => {
-    event.preventDefault();
-    location.hash = at(path, Object.fromEntries(fields.map(([name, field]) => [name, field.value.trim()])));
-  };
-  return h("form", { class: "filters", "aria-label": "Filter", on: { submit: go, change: go } }, fields.map(([name, field]) => h("label", {}, name, field)), h("button", { type: "submit", class: "act quiet" }, "Show"));
-}
-
-function select(name, chosen, options) {
-  return h("select", { name }, h("option", { value: "" }, "any"), options.map((option) => h("option", { value: option, selected: option === chosen }, option)));
+export async function runs(page) {
+  return [h("h1", {}, "Runs"), ...(await judgedList(page, { name: "runs", show: runsTable, none: "No run is like that." }))];
 }
 
 export function runsTable(rows) {

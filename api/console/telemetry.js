@@ -3,7 +3,7 @@
 import { at } from "./api.js";
 import { chart } from "./chart.js";
 import { empty, h } from "./elements.js";
-import { filters } from "./runs.js";
+import { filters } from "./list.js";
 
 const SPANS = { "24 hours": 1, "7 days": 7, "30 days": 30, "365 days": 365 };
 
