@@ -20,6 +20,7 @@ from api.routes import (
     batches,
     console,
     documentation,
+    evidence,
     health,
     keys,
     ledger,
@@ -33,6 +34,7 @@ from api.routes import (
     statements,
     tlog,
 )
+from api.routes.evidence import TopicLists
 from api.settings import Settings
 from api.statement_lane import StatementWriters
 from api.tenancy import caller
@@ -66,6 +68,8 @@ V1_HANDLERS: Sequence[Any] = (
     receipts.get_report_link,
     receipts.get_artifact,
     receipts.post_replay,
+    evidence.get_audit_bundle,
+    evidence.post_completeness,
     ledger.get_ledger,
     ledger.get_checkpoint,
     ledger.list_entries,
@@ -122,6 +126,7 @@ def create_app(settings: Settings) -> Litestar:
         app.state.premises = premises
         app.state.api_keys = api_keys
         app.state.statement_writers = StatementWriters()
+        app.state.topic_lists = TopicLists()
         try:
             premises.open_all()
             yield

@@ -188,7 +188,7 @@ class Topics:
 
     async def _witnessed(self) -> tuple[_Commitment, Covering] | None:
         """The newest commitment under the newest checkpoint that witnesses have cosigned."""
-        covering = await self._ledger.covering(0)
+        covering = await covering_of_entry(self._ledger, 0)
         if not covering.is_witnessed:
             return None
         kinds, find = [of_type(TopicsCommitted.TYPE)], self._ledger.index.find_entries

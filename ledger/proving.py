@@ -27,10 +27,14 @@ def newest_seal(ledger: Ledger) -> Covering:
 
 async def covering_of_entry(ledger: Ledger, index: int, *, is_newest: bool = False) -> Covering:
     """What to prove the entry at ``index`` under: the newest checkpoint that witnesses have cosigned, or the
-    newest seal while none of those covers it, and where it is asked for plainly."""
+    newest seal while none of those covers it, and where it is asked for plainly.
+
+    A change of the ledger's keys is covered, too: nobody is handed a proof today that keeps from him that a
+    key was declared compromised yesterday.
+    """
     if is_newest or index >= ledger.size:
         return newest_seal(ledger)
-    return await ledger.covering(index)
+    return await ledger.covering(max(index, ledger.state.keys.indices[-1]))
 
 
 async def prove_entries(

@@ -65,7 +65,7 @@ async def post_statement(
 async def post_tlog_statement(
     request: ApiRequest, caller: Caller, content_digest: ContentDigest = ""
 ) -> Response[bytes]:
-    """As `/v1/add`, answered with the index in decimal; the newest checkpoint covers it by then."""
+    """As `/v1/add`, answered with the index in decimal; the newest seal covers it by then."""
     placed = await _place(request, caller, content_digest)
     headers = {"Location": f"/v1/entries/{placed.index}"}
     return Response(b"%d" % placed.index, media_type=NOTE_MEDIA_TYPE, headers=headers)

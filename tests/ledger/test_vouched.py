@@ -22,6 +22,7 @@ from domain.key_history import ED25519
 from ledger.checkpoint import Checkpoint, format_checkpoint, parse_checkpoint, sign_checkpoint
 from ledger.cosignature import add_signatures, cosign
 from ledger.entry import Entry, format_entry
+from ledger.key_change import rotate_key
 from ledger.key_statement import sign_key_event
 from ledger.merkle import inclusion_path, leaf_hash, perfect_root, root_of
 from ledger.meta_proof import MetaProof, meta_subject, wire_meta
@@ -39,6 +40,7 @@ from ledger.tlog_proof import TlogProof, format_tlog_proof, parse_tlog_proof
 from ledger.topics import receipts_topic, status_topic
 from ledger.verify import VerifiedReceipt, verify_bundle
 from tests.docs.test_verify import verify
+from tests.ledger.key_ring import KeyRing
 from tests.ledger.signing_key import SigningKey
 from tests.ledger.test_witnessing import device
 from tests.ledger.vouched import LOG, META, OURS, SOURCE, THEIRS, Vouched, their_policy, vouched
@@ -307,10 +309,7 @@ async def test_a_rotation_of_the_meta_log_leaves_everything_to_who_knows_its_fir
 @pytest.mark.anyio
 async def test_the_ledger_and_its_meta_log_may_both_have_changed_their_keys(tmp_path: Path) -> None:
     async with vouched(tmp_path) as at:
-        ring = at.ledger._keys[0]
-        from ledger.key_change import rotate_key
-
-        await rotate_key(at.ledger, ring, reason="once a year", actor="test")
+        await rotate_key(at.ledger, KeyRing(LOG), reason="once a year", actor="test")
         own = at.ledger.verifier_key
         newest = await at.rotate_meta(is_first_revoked=False)
         await at.topics.commit("test")
@@ -319,6 +318,24 @@ async def test_the_ledger_and_its_meta_log_may_both_have_changed_their_keys(tmp_
             for logs in ((OWN, META_KEY), (own, META_KEY), (OWN, newest), (own, newest)):
                 both_accept(name, data, at.policy(*logs))
             both_refuse(name, data, at.policy(STRANGER.verifier_key, newest))
+
+
+@both_ways
+@pytest.mark.anyio
+async def test_a_change_of_the_ledgers_own_keys_is_not_kept_silent(tmp_path: Path, is_itself: bool) -> None:
+    async with vouched(tmp_path, is_itself=is_itself) as at:
+        await rotate_key(at.ledger, KeyRing(LOG), reason="once a year", actor="test")
+        newest = at.ledger.verifier_key
+        logs = [(OWN,), (newest,)] if is_itself else [(OWN, META_KEY), (newest, META_KEY)]
+        # What witnesses have seen does not cover the change: it is told without them rather than not at all.
+        for name, data in (await at.handed()).items():
+            for key in (OWN, newest):
+                both_accept(name, data, policy_of_log(key))
+            both_refuse(name, data, at.policy(*logs[0]))
+        await at.turn()
+        for name, data in (await at.handed()).items():
+            for some in logs:
+                both_accept(name, data, at.policy(*some))
 
 
 @pytest.mark.anyio
