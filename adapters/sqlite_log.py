@@ -16,6 +16,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -198,8 +199,6 @@ class _LedgerFile:
         statement, values = _INSERT[_room(records)], _values(expected_size, records, after)
 
         def store(db: sqlite3.Connection) -> None:
-            # Pages that lie in memory are forgotten: what is compared with ``after`` comes from the file.
-            db.execute("PRAGMA shrink_memory")
             # The loop gets the interpreter when SQLite gives it back, so the two work side by side.
             loop.call_soon_threadsafe(meanwhile)
             if db.execute(statement, values).rowcount == len(records) or _already_stored(db, records):
@@ -209,7 +208,7 @@ class _LedgerFile:
                 raise DamagedStoreError(self._ledger, after.index)
             raise LedgerConflictError(self._ledger, expected_size=expected_size, actual_size=size)
 
-        await self._on(self._writing, store)
+        await self._on(self._writing, store, afterwards=_forget_pages)
         grown, self.grown = self.grown, asyncio.Event()
         grown.set()
 
@@ -227,7 +226,13 @@ class _LedgerFile:
             await asyncio.get_running_loop().run_in_executor(pool, self._close_connection)
             pool.shutdown(wait=True)
 
-    async def _on(self, pool: ThreadPoolExecutor, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def _on(
+        self,
+        pool: ThreadPoolExecutor,
+        work: Callable[[sqlite3.Connection], T],
+        afterwards: Callable[[sqlite3.Connection], None] | None = None,
+    ) -> T:
+        """What ``work`` gives on the pool's connection; ``afterwards`` is done there when it is answered."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
@@ -241,6 +246,8 @@ class _LedgerFile:
                 loop.call_soon_threadsafe(_fail, future, error)
             else:
                 loop.call_soon_threadsafe(_answer, future, answer)
+            if afterwards is not None and (db := getattr(self._local, "db", None)) is not None:
+                afterwards(db)
 
         pool.submit(call)
         return await future
@@ -307,6 +314,12 @@ def _fail(future: asyncio.Future[T], error: BaseException) -> None:
         future.set_exception(error)
 
 
+def _forget_pages(db: sqlite3.Connection) -> None:
+    """Pages that lie in memory are forgotten: what is compared next time comes from the file."""
+    with suppress(sqlite3.DatabaseError):
+        db.execute("PRAGMA shrink_memory")
+
+
 def _size(db: sqlite3.Connection) -> int:
     (last,) = db.execute("SELECT max(ledger_index) FROM records").fetchone()
     return 0 if last is None else int(last) + 1
@@ -338,9 +351,8 @@ def _values(expected_size: int, records: Sequence[Record], after: Record | None)
 
 
 def _read(db: sqlite3.Connection, start: int, limit: int) -> list[Record]:
-    # What is read comes from the file, or what the system keeps of it, and not from pages kept here: who
-    # reads bytes back to compare them wants to see what became of them.
-    db.execute("PRAGMA shrink_memory")
+    # Who reads bytes back to compare them wants to see what became of them.
+    _forget_pages(db)
     rows = db.execute(
         f"SELECT {_COLUMNS} FROM records WHERE ledger_index >= ? ORDER BY ledger_index LIMIT ?",
         (start, limit),
