@@ -219,7 +219,7 @@ class Draft:
         sha256, known_keys, records, leaves = hashlib.sha256, self._keys, self.records, self.leaves
         origin, clock, found = self._origin, self._clock, self._found
         index, previous, time_ns = self.size, self.previous, self.time_ns
-        head = entry_head(origin)
+        head, checked_actor = entry_head(origin), ""
         key_history = self._state.keys
         for proposal, body in zip(proposals, bodies, strict=True):
             event = proposal.event
@@ -231,7 +231,11 @@ class Draft:
                 if known != index:
                     answer.append(known)
                     continue
-            causation = _check_proposal(proposal, index)
+            actor = proposal.actor
+            if actor != checked_actor:
+                checked_actor = check_field(actor, "actor")
+            subject = check_field(proposal.subject, "subject")
+            causation = _causation_line(proposal.causation, index) if proposal.causation else "-"
             event_type = event.TYPE
             if event_type in KEY_EVENT_TYPES:
                 assert isinstance(event, KeyEvent)
@@ -244,8 +248,8 @@ class Draft:
                 index,
                 event_type,
                 time_ns,
-                proposal.actor,
-                proposal.subject,
+                actor,
+                subject,
                 causation,
                 len(body),
                 sha256(body).hexdigest(),
@@ -293,13 +297,8 @@ def _check_sizes(bodies: Sequence[bytes], byte_count: int) -> None:
         )
 
 
-def _check_proposal(proposal: Proposal, index: int) -> str:
-    """The causation line.  Raises: InvalidError."""
-    check_field(proposal.actor, "actor")
-    check_field(proposal.subject, "subject")
-    causes = proposal.causation
-    if not causes:
-        return "-"
+def _causation_line(causes: tuple[int, ...], index: int) -> str:
+    """The causation line of the entry at ``index``.  Raises: InvalidError."""
     if len(causes) > CAUSATION_MAX or any(a >= b for a, b in pairwise(causes)):
         raise InvalidError(
             "causes are earlier entries, ascending", field="causation", actual=format_causation(causes)[:80]

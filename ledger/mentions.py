@@ -11,8 +11,6 @@ What is found through mentions is a help and no proof: that a list is complete i
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 from msgspec import Struct
 
@@ -27,7 +25,8 @@ from ledger.recorded import recorded_of
 # A recall names as many receipts as one part of it holds; nothing else names more than a few things.
 MENTIONS_MAX = 16_384
 
-_KIND_OF_FIELD = {
+# Fields of an event's body that name one thing, in the order in which they are filed.
+_THING_OF = {
     "source_id": "source",
     "device_id": "source",
     "connection_id": "source",
@@ -38,8 +37,12 @@ _KIND_OF_FIELD = {
     "calibration_id": "calibration",
     "digest": "dataset",
 }
-_fields_of: dict[type, tuple[tuple[str, str], ...]] = {}
-"""For each event type, the fields that name a thing, each with the beginning of its topic."""
+# Fields that are lists of things: which member names each.
+_LISTS = (("datasets", "digest", "dataset"), ("receipts", "receipt_id", "receipt"))
+
+_Fields = tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str, str], ...]]
+_fields_of: dict[type, _Fields] = {}
+"""For each type of event, its fields that name things, with the beginnings of their topics."""
 
 
 def of_type(event_type: str) -> str:
@@ -83,19 +86,24 @@ def mentions_of(event: Event) -> list[str]:
     kind = type(event)
     if kind is ReceiptIssued:
         return _in_receipt(event.envelope)  # type: ignore[union-attr]
-    fields = _fields_of.get(kind)
-    if fields is None:
-        fields = _fields_of[kind] = tuple(
-            (field, f"about:{_KIND_OF_FIELD[field]}/")
-            for field in kind.__struct_fields__
-            if field in _KIND_OF_FIELD
-        )
-    found = [prefix + value for field, prefix in fields if (value := getattr(event, field))]
-    several: Any = getattr(event, "datasets", ())
-    found += [about("dataset", dataset.digest) for dataset in several]
-    several = getattr(event, "receipts", ())
-    found += [about("receipt", receipt.receipt_id) for receipt in several]
-    return list(dict.fromkeys(found))[:MENTIONS_MAX] if len(found) > 1 else found
+    known = _fields_of.get(kind)
+    if known is None:
+        known = _fields_of[kind] = _naming_fields(kind)
+    single, several = known
+    found = [beginning + value for field, beginning in single if (value := getattr(event, field))]
+    if not several:
+        return found
+    for field, member, beginning in several:
+        found += [beginning + getattr(one, member) for one in getattr(event, field)]
+    return list(dict.fromkeys(found))[:MENTIONS_MAX]
+
+
+def _naming_fields(kind: type[Struct]) -> _Fields:
+    fields = kind.__struct_fields__
+    return (
+        tuple((field, f"about:{thing}/") for field, thing in _THING_OF.items() if field in fields),
+        tuple((field, member, f"about:{thing}/") for field, member, thing in _LISTS if field in fields),
+    )
 
 
 class _Source(Struct, frozen=True):

@@ -220,8 +220,8 @@ def test_an_event_names_each_thing_once() -> None:
         supersedes="r1",
     )
     assert mentions_of(event) == [
-        "about:run/run-1",
         "about:source/logger-1",
+        "about:run/run-1",
         "about:receipt/r1",
         f"about:dataset/sha256:{'a' * 64}",
     ]
