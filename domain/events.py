@@ -351,7 +351,7 @@ class ReceiptReplayed(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class RecallDeclared(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Something that receipts rest on turned out to be wrong.
 
-    ``kind`` is ``calibration``, ``firmware`` or ``procedure``; ``target`` is the calibration's id,
+    ``kind`` is ``calibration``, ``firmware`` or ``procedure``; ``target`` is ``<device>/<calibration id>``,
     ``<device>/<firmware>`` or ``<procedure>/<version>``.  What was withdrawn is not used by later runs;
     nothing old is changed.
     """
