@@ -6,14 +6,12 @@ under the seal, as any entry is where no witnesses are asked.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from msgspec import Struct
 
-from ledger.checkpoint import parse_checkpoint
 from ledger.meta_proof import MetaProof
-from ledger.notes import VerifierKey, parse_note
+from ledger.notes import VerifierKey
 
 
 class Covering(Struct, frozen=True, kw_only=True):
@@ -41,9 +39,3 @@ class Coverer(Protocol):
 
     async def covering(self, index: int) -> Covering | None:
         """The newest witnessed checkpoint that covers the entry at ``index``; None while there is none."""
-
-
-def covering_of(checkpoint: bytes, cosigners: Sequence[VerifierKey]) -> Covering:
-    """A covering by this cosigned checkpoint.  Raises: MalformedError."""
-    size = parse_checkpoint(parse_note(checkpoint).text).size
-    return Covering(checkpoint=checkpoint, size=size, cosigners=tuple(cosigners))

@@ -102,17 +102,16 @@ class MetaLog:
         first = next((one for one in self._places.get(subject, ()) if one.size > index), None)
         if first is None:
             return None
-        cosigned = await self.witnessing.cosigned_checkpoint(first.index + 1)
+        cosigned = await self.witnessing.cosigned(first.index + 1)
         if cosigned is None:
             return None
-        cosigners = self.witnessing.cosigners(cosigned)
-        meta_size = _checkpoint_in(cosigned).size
+        meta_size = cosigned.size
         place = max(
             (one for one in self._places[subject] if one.size > index and one.index < meta_size),
             key=lambda one: one.size,
             default=None,
         )
-        if place is None or not cosigners:
+        if place is None:
             return None
         record, _ = await self.ledger.get(place.index)
         if place.size > ledger.size:
@@ -120,7 +119,7 @@ class MetaLog:
         if _disagreement(ledger, _checkpoint_in(record.payload)):
             return None
         path = prove_inclusion(self.ledger.tile, place.index, meta_size)
-        proof = TlogProof(index=place.index, path=tuple(path), checkpoint=cosigned)
+        proof = TlogProof(index=place.index, path=tuple(path), checkpoint=cosigned.checkpoint)
         self._forget(subject, meta_size)
         return Covering(
             checkpoint=record.payload,
@@ -128,9 +127,9 @@ class MetaLog:
             meta=MetaProof(
                 entry=record.entry,
                 proof=format_tlog_proof(proof),
-                keys=await changed_keys(self.ledger, cosigned),
+                keys=await changed_keys(self.ledger, cosigned.checkpoint),
             ),
-            cosigners=cosigners,
+            cosigners=cosigned.cosigners,
             meta_key=ruling_log_key(self.ledger.state.keys, meta_size),
         )
 

@@ -26,7 +26,7 @@ from msgspec.structs import replace
 
 from domain.errors import InvalidError, MalformedError
 from ledger.checkpoint import Checkpoint, open_checkpoint
-from ledger.covering import Covering, covering_of
+from ledger.covering import Covering
 from ledger.ledger import Ledger
 from ledger.merkle import verify_consistency
 from ledger.notes import Algorithm, VerifierKey, parse_note
@@ -124,27 +124,30 @@ class LogWitnessing:
 
         None while there is none, and where this ledger no longer has what was cosigned (``submit`` alarms).
         """
+        found = await self.cosigned(size_min)
+        return None if found is None else found.checkpoint
+
+    async def cosigned(self, size_min: int) -> Covering | None:
+        """As ``cosigned_checkpoint``, with who has cosigned it; also None where no witness of the policy has,
+        although it asks for none."""
         policy = self.policy
         note = await asyncio.to_thread(
             self._store.newest, self.ledger.origin, size_min, policy.is_witnessed_by
         )
         if note is None:
             return None
-        checkpoint = open_witnessed_checkpoint(note, policy).checkpoint
-        if checkpoint.size > self.ledger.size:
+        witnessed = open_witnessed_checkpoint(note, policy)
+        size = witnessed.checkpoint.size
+        if size > self.ledger.size:
             await self.ledger.catch_up()
-        return note if self._continues(checkpoint) else None
-
-    def cosigners(self, note: bytes) -> tuple[VerifierKey, ...]:
-        """The policy's witnesses who have cosigned this checkpoint of the ledger.  Raises: InvalidError when
-        they are too few."""
-        return tuple(one.key for one in open_witnessed_checkpoint(note, self.policy).cosignatures)
+        cosigners = tuple(one.key for one in witnessed.cosignatures)
+        if not cosigners or not self._continues(witnessed.checkpoint):
+            return None
+        return Covering(checkpoint=note, size=size, cosigners=cosigners)
 
     async def covering(self, index: int) -> Covering | None:
         """The newest witnessed checkpoint that covers the entry at ``index``; None while there is none."""
-        note = await self.cosigned_checkpoint(index + 1)
-        cosigners = () if note is None else self.cosigners(note)
-        return covering_of(note, cosigners) if note is not None and cosigners else None
+        return await self.cosigned(index + 1)
 
     # -- one witness
 
