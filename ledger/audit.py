@@ -41,6 +41,7 @@ from domain.events import (
     BatchIngested,
     CheckpointTimestamped,
     DatasetDerived,
+    LedgerOpened,
     ReceiptIssued,
     ReceiptsRecalled,
     Recorded,
@@ -251,7 +252,7 @@ class _ReceiptAudit:
             facts = await gather_facts(
                 at,
                 origin=self._chain.origin,
-                tenant=predicate.tenant,
+                tenant=event_of(await at(0), LedgerOpened).tenant,
                 started_index=predicate.run.started_index,
             )
             decided = (await at(predicate.run.decided_index)).event

@@ -225,7 +225,10 @@ async def verify_audit_bundle(data: bytes, policy: Policy) -> VerifiedAuditBundl
         judged.check_signers(index, verify_envelope(parsed, judged.keys, payload_type=PAYLOAD_TYPE))  # 4
         receipt_id, predicate = parse_receipt(envelope)
         facts = await gather_facts(
-            at, origin=checkpoint.origin, tenant=predicate.tenant, started_index=predicate.run.started_index
+            at,
+            origin=checkpoint.origin,
+            tenant=event_of(await at(0), LedgerOpened).tenant,
+            started_index=predicate.run.started_index,
         )
         decided = event_of(await at(predicate.run.decided_index), RunGatesDecided)
         if build_statement(facts, decided, predicate.run.decided_index) != parsed.payload:  # 5

@@ -247,7 +247,16 @@ async def test_replacing_the_key_event_too_is_found_by_whoever_holds_the_key(hom
 
 
 @pytest.mark.anyio
-async def test_a_receipt_that_claims_more_than_its_events_is_found(home: Path) -> None:
+@pytest.mark.parametrize(
+    ("truth", "lie_told"),
+    [
+        (b'"is_presentable":false', b'"is_presentable":true'),
+        (b'"tenant":"%b"' % TENANT.encode(), b'"tenant":"somebody-else"'),
+    ],
+)
+async def test_a_receipt_that_claims_more_than_its_events_is_found(
+    home: Path, truth: bytes, lie_told: bytes
+) -> None:
     async with at_desk(home) as (workplace, desk):
         key = desk.ledger.verifier_key
         signer = workplace.keys.signer(ORIGIN)
@@ -255,11 +264,9 @@ async def test_a_receipt_that_claims_more_than_its_events_is_found(home: Path) -
 
     def lie(index: int, entry: Entry, payload: bytes) -> tuple[Entry, bytes]:
         nonlocal target
-        if entry.event_type == ReceiptIssued.TYPE and b"abstain" in parse_envelope(payload).payload:
+        if entry.event_type == ReceiptIssued.TYPE and truth in (told := parse_envelope(payload).payload):
             target = index
-            statement = parse_envelope(payload).payload.replace(
-                b'"is_presentable":false', b'"is_presentable":true'
-            )
+            statement = told.replace(truth, lie_told)
             lied = sign_envelope(PAYLOAD_TYPE, statement, [signer])
             receipt_id = "r" + hashlib.sha256(statement).hexdigest()[:24]
             return replace(entry, subject=f"receipt/{receipt_id}"), format_envelope(lied)
