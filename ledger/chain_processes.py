@@ -1,11 +1,10 @@
 """Examining parts of a ledger side by side, each in a process of its own.
 
 Hashing many short messages keeps one core busy with Python, and a store can be read by several processes.
-The children are ``ledger.chain_child``.  While they start, which takes a tenth of a second and more, parts
-are examined in a thread of this process; from then on it is free for putting the parts together.
+This process is one of them, with a thread of its own for that; it has imported everything already, while a
+child (``ledger.chain_child``) takes a tenth of a second and more to start.
 
-A child that fails takes nothing with it: its part is examined by whoever asked, and when no child is left,
-the thread goes on.
+A child that fails takes nothing with it: its part is examined by whoever asked.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from ledger.chain_child import LENGTH, READY, examine, message
 from ledger.ports import ColumnReader
 
 # More than this, and the one who puts the parts together is what everybody waits for.
-CHILDREN_MAX = 8
+PROCESSES_MAX = 8
 # Long for the slowest disk and the largest bodies; a child that hangs is ended, not waited for.
 PART_SECONDS_MAX = 600.0
 # Parts that a child is given at a time, so that the next one is there when it is done with one.
@@ -40,8 +39,8 @@ _VARIABLES = {
 
 
 def child_count() -> int:
-    """How many children are worth starting: as many as there are cores."""
-    return min(len(os.sched_getaffinity(0)), CHILDREN_MAX)
+    """How many children are worth starting: one for every core but this process's."""
+    return min(len(os.sched_getaffinity(0)), PROCESSES_MAX) - 1
 
 
 class PartProcesses:
@@ -51,11 +50,9 @@ class PartProcesses:
         self._reader = reader
         self._children: list[_Child] = []
         self._starting: list[asyncio.Task[None]] = []
-        # Whoever can take a part; None is this process.  A place that is not given back is waited for for
-        # ever.
+        # Whoever can take a part; None is this process, which always comes back.
         self._idle: asyncio.Queue[_Child | None] = asyncio.Queue()
         self._idle.put_nowait(None)
-        self._working = 0
 
     @property
     def ahead(self) -> int:
@@ -72,18 +69,15 @@ class PartProcesses:
 
     async def examine(self, task: PartTask) -> ChainPart | None:
         """Examine a part in whichever process is free first; None when it could not."""
-        while (child := await self._idle.get()) is None and self._working:
-            pass  # The children are there: this process is not needed any more.
-        part = None
+        child = await self._idle.get()
         if child is None:
-            with contextlib.suppress(Exception):  # the caller examines it and meets what is wrong there
-                part = await asyncio.to_thread(examine, self._reader, task)
+            part = await asyncio.to_thread(_examined, self._reader, task)
             self._idle.put_nowait(None)
             return part
         try:
             answer = await asyncio.wait_for(child.ask(task), PART_SECONDS_MAX)
         except (OSError, EOFError, TimeoutError, pickle.UnpicklingError):
-            self._lose(child)
+            child.end()  # its places are not given back
             return None
         self._idle.put_nowait(child)
         return answer if isinstance(answer, ChainPart) else None
@@ -118,24 +112,13 @@ class PartProcesses:
         except (OSError, EOFError, TimeoutError, pickle.UnpicklingError):
             child.end()
             return
-        self._working += 1
         for _ in range(PARTS_EACH):
             self._idle.put_nowait(child)
-
-    def _lose(self, child: _Child) -> None:
-        """A child is of no use any more, and none of its places is given back."""
-        if not child.is_lost:
-            child.is_lost = True
-            child.end()
-            self._working -= 1
-            if not self._working:
-                self._idle.put_nowait(None)
 
 
 class _Child:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
-        self.is_lost = False
         self._turn = asyncio.Lock()
 
     async def ask(self, value: object) -> object:
@@ -152,6 +135,12 @@ class _Child:
     def end(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
+
+
+def _examined(reader: ColumnReader, task: PartTask) -> ChainPart | None:
+    with contextlib.suppress(Exception):  # the caller examines it himself, and meets what is wrong there
+        return examine(reader, task)
+    return None
 
 
 @asynccontextmanager

@@ -29,21 +29,23 @@ PART = 16
 SIZE = 75
 
 
-@pytest.fixture(params=["this process", "children", "both"], autouse=True)
+@pytest.fixture(params=["this process", "children first", "both"], autouse=True)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small parts, examined here, or by children, or here while the children start."""
+    """Small parts, examined here, or mostly by children, or as it comes."""
     monkeypatch.setattr(module, "PART_ENTRIES_MAX", PART)
     monkeypatch.setattr(module, "PROCESSES_FROM_BYTES", 1 << 62 if request.param == "this process" else 0)
-    if request.param == "children":
-        monkeypatch.setattr(module, "part_processes", children_only)
+    if request.param == "children first":
+        monkeypatch.setattr(module, "part_processes", children_first)
 
 
 @asynccontextmanager
-async def children_only(reader: ColumnReader) -> AsyncIterator[PartProcesses]:
+async def children_first(reader: ColumnReader) -> AsyncIterator[PartProcesses]:
     """Children are waited for, so that small ledgers are examined by them."""
     async with part_processes(reader) as processes:
         processes.start(2)
         await processes.started()
+        # This process stands behind them.
+        processes._idle.put_nowait(processes._idle.get_nowait())
         yield processes
 
 
