@@ -26,8 +26,8 @@ class EventStoreDBColumns(Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return f"EventStoreDBColumns({self.stream} at {self.target})"
 
-    def columns(self, start: int, stop: int, *, is_expendable: bool = False) -> Iterator[RecordColumns]:
-        """See ``ColumnReader.columns``; nothing is read here that could end the process."""
+    def columns(self, start: int, stop: int) -> Iterator[RecordColumns]:
+        """See ``ColumnReader.columns``."""
         client = Client(self.uri)
         with closing(open_channel(client, self.target)) as channel:
             while start < stop:

@@ -15,8 +15,9 @@ ROWS_MAX = 1_024
 # Bodies can be large; so much of them is read at a time where the last rows foretell it.
 READ_BYTES = 8 * 1024 * 1024
 BUSY_TIMEOUT_SECONDS = 30.0
-# More than any part has, so that a part of a large file is mapped wherever it lies; SQLite maps 2 GB at most.
-MAPPED_BYTES_MAX = 1 << 40
+# Every page is read once, and what the system caches is enough: more pages here would only drive the rows
+# out of the core's cache (2 MB of them cost a seventh more, and mapping the file is hardly faster).
+CACHE_PAGES = 16
 
 _SELECT = """
 SELECT ledger_index, event_id, event_type, entry, payload, seal FROM records
@@ -29,15 +30,11 @@ class SQLiteColumns(Struct, frozen=True, kw_only=True):
 
     path: str
 
-    def columns(self, start: int, stop: int, *, is_expendable: bool = False) -> Iterator[RecordColumns]:
+    def columns(self, start: int, stop: int) -> Iterator[RecordColumns]:
         """See ``ColumnReader.columns``."""
         with closing(sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)) as db:
             db.execute("PRAGMA query_only=ON")
-            # Every page is read once; what the system caches is enough.
-            db.execute("PRAGMA cache_size=-2048")
-            if is_expendable:
-                # Bytes are copied once instead of twice.  A process ends where what it mapped cannot be read.
-                db.execute(f"PRAGMA mmap_size={MAPPED_BYTES_MAX}")
+            db.execute(f"PRAGMA cache_size={CACHE_PAGES}")
             rows = db.execute(_SELECT, (start, stop))
             limit = ROWS_MAX
             while some := rows.fetchmany(limit):

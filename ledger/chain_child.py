@@ -23,10 +23,10 @@ READY = "ready"
 LENGTH = struct.Struct(">Q")
 
 
-def examine(reader: ColumnReader, task: PartTask, *, is_expendable: bool = False) -> ChainPart:
+def examine(reader: ColumnReader, task: PartTask) -> ChainPart:
     """Examine a part, reading it with ``reader``.  Raises: what the reader raises."""
     examination = PartExamination(task)
-    for columns in reader.columns(task.start, task.stop, is_expendable=is_expendable):
+    for columns in reader.columns(task.start, task.stop):
         if not examination.take(columns):
             break
     return examination.part()
@@ -46,7 +46,7 @@ def serve(down: BinaryIO, up: BinaryIO) -> None:
     _answer(up, READY)
     while (task := _receive(down)) is not None:
         try:
-            _answer(up, examine(reader, cast(PartTask, task), is_expendable=True))
+            _answer(up, examine(reader, cast(PartTask, task)))
         except Exception as error:  # whoever asked examines it himself, and meets what is wrong there
             _answer(up, repr(error))
 

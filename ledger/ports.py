@@ -141,10 +141,8 @@ class ColumnReader(Protocol):
     """Where one ledger is stored, said so that another process can read it: a value that is pickled, sent
     there, and opens the store by itself."""
 
-    def columns(self, start: int, stop: int, *, is_expendable: bool = False) -> Iterator[RecordColumns]:
-        """The records ``start`` to ``stop``, ascending, some at a time; fewer where there are no more.
-        ``is_expendable`` says that nothing is lost with this process, should it end because of what it
-        reads, as it may where a file on a broken disk is mapped into memory."""
+    def columns(self, start: int, stop: int) -> Iterator[RecordColumns]:
+        """The records ``start`` to ``stop``, ascending, some at a time; fewer where there are no more."""
 
 
 @runtime_checkable
