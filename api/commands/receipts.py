@@ -38,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--procedure", help="only of this procedure, such as coherence")
     parser.add_argument("--verdict", choices=[outcome.value for outcome in Outcome], help="only these")
     parser.add_argument("--bundle", metavar="FILE", help="write what verifies offline; - for standard output")
+    parser.add_argument(
+        "--newest",
+        action="store_true",
+        help="with --bundle: under the newest seal, also where witnesses have cosigned one that covers it",
+    )
     parser.add_argument("--artifact", metavar="NAME", help="write this artifact to --output")
     parser.add_argument("--output", metavar="FILE", help="where --artifact goes; - for standard output")
     parser.add_argument(
@@ -74,7 +79,7 @@ async def _one(workplace: Workplace, desk: Desk, arguments: argparse.Namespace) 
     decided = await decided_of(desk.ledger, predicate.run.decided_index)
     written: list[tuple[str, str, int]] = []
     if arguments.bundle:
-        bundle = format_bundle(await bundle_of(desk.ledger, index))
+        bundle = format_bundle(await bundle_of(desk.ledger, index, is_newest=arguments.newest))
         written.append(await asyncio.to_thread(_write, "bundle", arguments.bundle, bundle))
     if arguments.artifact:
         data = await _artifact(desk, predicate, decided, arguments)
