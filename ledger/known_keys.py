@@ -16,9 +16,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-# 32 bits and 5 probes a key: one unknown key of about 16,000 is looked up in vain when a filter is full.
+# 32 bits and 4 probes a key: one unknown key of about 5,000 is looked up in vain when a filter is full.
 BITS_PER_KEY = 32
-PROBES = 5
+PROBES = 4
 FIRST_CAPACITY = 1 << 14
 # A full filter is joined by one that is so many times as large.
 GROWTH = 4
