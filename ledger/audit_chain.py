@@ -40,7 +40,7 @@ from ledger.sealing_keys import all_keys
 # few that nobody has to wait for a last one.  Until the size of entries is known it is a smaller part.
 PART_ENTRIES_MAX = 1 << 13
 PART_ENTRIES_FIRST = 1 << 10
-PART_BYTES = 8 * 1024 * 1024
+PART_BYTES = 16 * 1024 * 1024
 # Examining an entry takes as long as hashing so many bytes more than it has.
 ENTRY_COST_BYTES = 3_072
 # Below this much work, in bytes, processes take longer to start than they save.
