@@ -174,11 +174,15 @@ class RunStarted(Struct, frozen=True, gc=False):
     supersedes: str = ""
 
 
+# What a metric has that leaves them out: this very value.
+NO_REASONS: Final = Raw(b"[]")
+
+
 class Metric(Struct, frozen=True, gc=False):
     name: str
     unit: str
     values: Raw
-    reasons: Raw = Raw(b"[]")
+    reasons: Raw = NO_REASONS
 
 
 class Gate(Struct, frozen=True, gc=False):

@@ -19,7 +19,7 @@ from msgspec import Raw, Struct
 
 from domain import events
 from projections import bodies
-from projections.bodies import NUMBERS, WINDOWS, Nested
+from projections.bodies import NO_REASONS, NUMBERS, WINDOWS, Nested
 
 
 class Column(Struct, frozen=True):
@@ -106,6 +106,8 @@ def _quoted(name: str) -> str:
 def said(reasons: Raw) -> bytes | None:
     """The reasons of all windows as JSON text, ``None`` when no window has one: that is most of them, and
     long."""
+    if reasons is NO_REASONS:
+        return None
     text = bytes(reasons)
     return None if text == _none_text(len(text) // 7) else text
 

@@ -18,19 +18,20 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from operator import attrgetter
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from domain.errors import InvalidError, MalformedError, UnknownError
 from domain.events import ReceiptIssued, RunGatesDecided, RunStarted
 from domain.outcomes import Outcome, Reason
 from ledger.entry import PREVIOUS_OF_FIRST
 from ledger.merkle import leaf_hash
-from ledger.ports import Record
+from ledger.ports import Record, RecordColumns
 from projections import bodies
 from projections.facts import CONCERN, FLAT, METRIC_TRACK, RECEIPT_ISSUED, RUN_DECIDED, UNDERSTOOD, FactTable
 
@@ -64,35 +65,81 @@ def fold(records: Sequence[Record], before: Position, open_runs: Mapping[str, in
     """Fold ``records``, which follow ``before`` without a gap; ``open_runs`` maps undecided runs to the
     index of their start.
 
-    Raises: UnknownError for an event type of a newer version; MalformedError, InvalidError,
-    msgspec.DecodeError, ValueError or pyarrow.ArrowException for a body that cannot be read.
+    Raises: as ``Folding.take``.
     """
-    slices: defaultdict[str, list[Any]] = defaultdict(list)
-    opened: dict[str, int] = {}
-    closed: list[str] = []
-    runs = dict(open_runs)
+    folding = Folding(before, open_runs)
     for start in range(0, len(records), SLICE_EVENTS):
-        rows, started, ended = _fold_slice(records[start : start + SLICE_EVENTS], runs)
-        opened |= started
-        closed += ended
+        folding.take(RecordColumns.of(records[start : start + SLICE_EVENTS]))
+    return folding.increment()
+
+
+class Folding:
+    """An increment that grows by some entries at a time; the first follow ``before`` without a gap, and
+    ``open_runs`` maps undecided runs to the index of their start."""
+
+    def __init__(self, before: Position, open_runs: Mapping[str, int]) -> None:
+        self.before = before
+        self.next_index = before.next_index
+        self._runs = dict(open_runs)
+        self._last = b""
+        self._slices: defaultdict[str, list[Any]] = defaultdict(list)
+        self._opened: dict[str, int] = {}
+        self._closed: list[str] = []
+
+    def take(self, columns: RecordColumns) -> None:
+        """Fold some entries, at best about ``SLICE_EVENTS``.  Bodies of events without rows are not looked
+        at, nor are those of receipts; ids and seals of no event are.
+
+        Raises: UnknownError for an event type of a newer version; MalformedError, InvalidError,
+        msgspec.DecodeError, ValueError or pyarrow.ArrowException for a body that cannot be read.
+        """
+        rows, started, ended = _fold_slice(columns, self._runs)
+        self._opened |= started
+        self._closed += ended
         for name, staged in rows.items():
-            slices[name].append(staged)
-    return Increment(
-        before=before,
-        after=Position(next_index=records[-1].index + 1, leaf=leaf_hash(records[-1].entry).hex()),
-        rows={name: pa.Table.from_batches(staged) for name, staged in slices.items()},
-        opened=opened,
-        closed=tuple(closed),
-    )
+            self._slices[name].append(staged)
+        self.next_index = columns.indices[-1] + 1
+        self._last = columns.entries[-1]
+
+    def increment(self) -> Increment:
+        """What was taken since the last increment, at least one entry; from here on, the next one grows."""
+        increment = Increment(
+            before=self.before,
+            after=Position(next_index=self.next_index, leaf=leaf_hash(self._last).hex()),
+            rows={name: pa.Table.from_batches(staged) for name, staged in self._slices.items()},
+            opened=self._opened,
+            closed=tuple(self._closed),
+        )
+        self.before = increment.after
+        self._slices, self._opened, self._closed = defaultdict(list), {}, []
+        return increment
 
 
-def _fold_slice(
-    records: Sequence[Record], runs: dict[str, int]
-) -> tuple[Rows, dict[str, int], tuple[str, ...]]:
-    """Rows of a few records; ``runs`` is brought up to date."""
-    by_type: defaultdict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        by_type[record.event_type].append(record)
+class _Events(NamedTuple):
+    """Entries of one type."""
+
+    indices: list[int]
+    entries: list[bytes]
+    payloads: list[bytes]
+
+
+def _by_type(columns: RecordColumns) -> dict[str, _Events]:
+    found: dict[str, _Events] = {}
+    for index, event_type, entry, payload in zip(
+        columns.indices, columns.event_types, columns.entries, columns.payloads, strict=True
+    ):
+        events = found.get(event_type)
+        if events is None:
+            events = found[event_type] = _Events([], [], [])
+        events.indices.append(index)
+        events.entries.append(entry)
+        events.payloads.append(payload)
+    return found
+
+
+def _fold_slice(columns: RecordColumns, runs: dict[str, int]) -> tuple[Rows, dict[str, int], tuple[str, ...]]:
+    """Rows of a few entries; ``runs`` is brought up to date."""
+    by_type = _by_type(columns)
     if unknown := by_type.keys() - UNDERSTOOD:
         raise UnknownError(
             "event type of a newer version",
@@ -103,13 +150,12 @@ def _fold_slice(
     opened: dict[str, int] = {}
     for event_type in by_type.keys() & FLAT.keys():
         group, (_, table) = by_type[event_type], FLAT[event_type]
-        decoded = [_DECODERS[event_type].decode(record.payload) for record in group]
-        rows[table.name] = _stage(
-            table, [*_place(group), *zip(*map(_FIELDS[event_type], decoded), strict=True)]
-        )
+        decode = _DECODERS[event_type].decode
+        decoded = [decode(payload) for payload in group.payloads]
+        rows[table.name] = _stage(table, [*_place(group), *zip(*map(astuple, decoded), strict=True)])
         if event_type == RunStarted.TYPE:
             starts = cast(list[bodies.RunStarted], decoded)
-            opened = {body.run_id: record.index for body, record in zip(starts, group, strict=True)}
+            opened = {body.run_id: index for body, index in zip(starts, group.indices, strict=True)}
     runs |= opened
     closed: tuple[str, ...] = ()
     if decided := by_type.get(RunGatesDecided.TYPE):
@@ -120,9 +166,9 @@ def _fold_slice(
     return rows, opened, closed
 
 
-def _decided_rows(records: list[Record], runs: dict[str, int]) -> tuple[Rows, tuple[str, ...]]:
-    indices, times_ns = _place(records)
-    decided = [_DECIDED.decode(record.payload) for record in records]
+def _decided_rows(events: _Events, runs: dict[str, int]) -> tuple[Rows, tuple[str, ...]]:
+    indices, times_ns = _place(events)
+    decided = [_DECIDED.decode(payload) for payload in events.payloads]
     gates = [_GATES.decode(body.gates) for body in decided]
     closed = tuple(body.run_id for body in decided)
     try:
@@ -142,7 +188,7 @@ def _decided_rows(records: list[Record], runs: dict[str, int]) -> tuple[Rows, tu
         METRIC_TRACK, place, [body.metrics for body in decided], bodies.Metric.__struct_fields__
     ):
         rows[METRIC_TRACK.name] = tracks
-    concerns = [tuple(gate for gate in found if gate.outcome != PASS) for found in gates]
+    concerns = [[gate for gate in found if gate.outcome != PASS] for found in gates]
     if tracks := _tracks(CONCERN, place, concerns, ("gate_id", "outcome", "reason", "required")):
         rows[CONCERN.name] = tracks
     return rows, closed
@@ -192,8 +238,8 @@ def _window_outcomes(gates: tuple[bodies.Gate, ...]) -> str:
     return "".join(map(max, floor, *ranks)).translate(_LETTER)
 
 
-def _receipt_rows(records: list[Record]) -> Any:
-    lines = [record.entry.split(b"\n", 8) for record in records]
+def _receipt_rows(events: _Events) -> Any:
+    lines = [entry.split(b"\n", 8) for entry in events.entries]
     receipts, decisions = [], []
     for _, _, _, _, _, _, subject, causation, _ in lines:
         if not subject.startswith(b"receipt/") or causation == b"-":
@@ -206,13 +252,12 @@ def _receipt_rows(records: list[Record]) -> Any:
         receipts.append(subject[8:])
         decisions.append(int(causation[causation.rfind(b",") + 1 :]))
     times = [int(line[4]) for line in lines]
-    return _stage(RECEIPT_ISSUED, [[record.index for record in records], times, receipts, decisions])
+    return _stage(RECEIPT_ISSUED, [events.indices, times, receipts, decisions])
 
 
-def _place(records: list[Record]) -> tuple[list[int], list[int]]:
+def _place(events: _Events) -> tuple[list[int], list[int]]:
     """Indices and times of entries."""
-    times = [int(record.entry.split(b"\n", 5)[4]) for record in records]
-    return [record.index for record in records], times
+    return events.indices, [int(entry.split(b"\n", 5)[4]) for entry in events.entries]
 
 
 def _stage(table: FactTable, columns: Iterable[Any]) -> Any:
@@ -225,7 +270,6 @@ def _stage(table: FactTable, columns: Iterable[Any]) -> Any:
 
 
 _DECODERS: Final = {event_type: msgspec.json.Decoder(body) for event_type, (body, _) in FLAT.items()}
-_FIELDS: Final = {event_type: attrgetter(*body.__struct_fields__) for event_type, (body, _) in FLAT.items()}
 _DECIDED: Final = msgspec.json.Decoder(bodies.RunGatesDecided)
 _GATES: Final = msgspec.json.Decoder(tuple[bodies.Gate, ...])
 _RUN_FIELDS: Final = attrgetter(

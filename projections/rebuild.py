@@ -27,7 +27,8 @@ from typing import Final, Literal, ParamSpec, Self, TypeVar
 import duckdb
 from msgspec import Struct
 
-from ledger.ports import EventLog
+from ledger.ports import ColumnLog, ColumnReader, EventLog
+from projections.ahead import FoldedAhead
 from projections.catch_up import pages
 from projections.errors import MalformedViewError, ViewStorageError
 from projections.lease import Lease
@@ -41,6 +42,9 @@ T = TypeVar("T")
 _TRANSACTION_EVENTS: Final = 32_768
 # A scratch view has no log of its own; this bounds what waits in memory to be written.
 _CHECKPOINT_EVENTS: Final = 262_144
+# As soon as that, when the writer would only wait for rows: what is on the disk then need not be put there
+# at the end.  Sooner, and the same half-full row groups are written again and again.
+_IDLE_CHECKPOINT_EVENTS: Final = 49_152
 
 Live = Literal["compared", "missing", "unreadable", "ahead"]
 
@@ -145,6 +149,33 @@ class Scratch:
     async def advance(self, stop: int | None = None) -> None:
         """Fold up to position ``stop``, or to the end of the ledger as it is."""
         began = time.perf_counter()
+        if isinstance(self._log, ColumnLog) and await self._log.size(self._ledger):
+            # Whatever cannot be read, folded or written this way is met again below, entry by entry.
+            with contextlib.suppress(Exception):
+                await self._advance_ahead(self._log.column_reader(self._ledger), stop)
+        await self._advance(stop)
+        self._seconds += time.perf_counter() - began
+
+    async def _advance_ahead(self, reader: ColumnReader, stop: int | None) -> None:
+        """Fold on one thread while the rows from before are written on the other."""
+        view, written = self._view, self.position
+        ahead = FoldedAhead(reader, self._ledger, view.position, view.open_runs, stop)
+        thread = ThreadPoolExecutor(1, thread_name_prefix=f"fold ahead {self._ledger}")
+        try:
+            following = thread.submit(ahead.next)
+            while (increment := await asyncio.wrap_future(following)) is not None:
+                following = thread.submit(ahead.next)
+                await self.run(view.write, increment)
+                waiting = self.position - written
+                if waiting >= (_CHECKPOINT_EVENTS if following.done() else _IDLE_CHECKPOINT_EVENTS):
+                    await self.run(view.checkpoint)
+                    written = self.position
+        finally:
+            # It may still fold in vain; nobody waits for that, nor asks what was wrong with it.
+            thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _advance(self, stop: int | None) -> None:
+        """Fold and write by turns."""
         written = self.position
         found = pages(self._log, self._ledger, self.position, stop, events_max=_TRANSACTION_EVENTS)
         async with aclosing(found):
@@ -153,7 +184,6 @@ class Scratch:
                 if self.position - written >= _CHECKPOINT_EVENTS:
                     await self.run(self._view.checkpoint)
                     written = self.position
-        self._seconds += time.perf_counter() - began
 
     async def compare(self, live: dict[str, TableDigest]) -> tuple[TableComparison, ...]:
         """Set the tables as they are now against those of the live view at the same position."""

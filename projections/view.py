@@ -170,7 +170,7 @@ class View:
 
     def _advance(self, records: Sequence[Record]) -> None:
         try:
-            check_chain(records[0], self.position, self.ledger)
+            check_chain(records[0].entry, self.position, self.ledger)
             self.write(fold(records, self.position, self.open_runs))
         except ViewMismatchError:
             raise
@@ -328,16 +328,16 @@ def read_stop(connection: duckdb.DuckDBPyConnection) -> Stop | None:
     return Stop(*rows[0]) if rows else None
 
 
-def check_chain(record: Record, position: Position, ledger: str) -> None:
-    """Check that ``record`` continues the history that a view at ``position`` was folded from.
+def check_chain(first: bytes, position: Position, ledger: str) -> None:
+    """Check that the entry ``first`` continues the history that a view at ``position`` was folded from.
 
     Raises: ViewMismatchError; MalformedError for an entry that is none.
     """
-    entry = parse_entry(record.entry)
+    entry = parse_entry(first)
     if (entry.index, entry.previous) != (position.next_index, position.leaf):
         raise ViewMismatchError(
             ledger,
-            index=record.index,
+            index=position.next_index,
             expected=f"entry {position.next_index} after leaf {position.leaf}",
             actual=f"entry {entry.index} after leaf {entry.previous}",
         )
