@@ -13,12 +13,16 @@ documented, and what is done about it here:
 - ``tlsVerifyCert=false`` is ignored: refused, because a ledger should not be written to whoever answers;
 - after a failure gRPC waits up to two minutes before it looks again: two seconds here;
 - a cancelled read looks like a read that ended: every call runs in a task of its own, so that a cancelled
-  caller is cancelled.
+  caller is cancelled;
+- reconnecting closes the old connection, which waits for each of its persistent subscriptions to say
+  good-bye, and one whose call has died never does: every other call would wait for that for ever.  It is
+  closed beside what goes on here, and closing everything at the end takes ``CLOSE_SECONDS_MAX`` at most.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -44,6 +48,8 @@ KEEP_ALIVE_MS: Final = 10_000
 #: An address that swallows packets is given up after this.
 CONNECT_MS_MAX: Final = 5_000
 RECONNECT_MS_MAX: Final = 2_000
+#: The client gives what is under way on a connection five seconds.
+CLOSE_SECONDS_MAX: Final = 10.0
 #: Largest answer in one message, above the server's largest append.
 RECEIVE_BYTES_MAX: Final = 17 * 1024 * 1024
 
@@ -92,7 +98,7 @@ class Connection:
         self._is_closed = True
         client, self._client = self._client, None
         if client is not None:
-            await client.close()
+            await give_up_after(CLOSE_SECONDS_MAX, client.close())
 
     async def _work(self, work: Callable[[AsyncEventStoreDBClient], Awaitable[T]]) -> T:
         client = await self.client()
@@ -131,11 +137,30 @@ class Client(AsyncEventStoreDBClient):
     def __init__(self, uri: str) -> None:
         super().__init__(uri)
         self.grpc_options = _grpc_options(self.connection_spec.options)
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def reconnect(self, grpc_target: str | None = None) -> None:
+        """As the client does, without waiting for the old connection to be closed."""
+        self._is_reconnection_required.set()
+        async with self._reconnection_lock:
+            if self._is_reconnection_required.is_set():
+                new = await self._connect(grpc_target)
+                old, self._connection = self._connection, new
+                closing = asyncio.create_task(give_up_after(CLOSE_SECONDS_MAX, old.close()))
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
+                self._is_reconnection_required.clear()
 
     def construct_call_credentials(
         self, username: str | None, password: str | None
     ) -> grpc.CallCredentials | None:
         return super().construct_call_credentials(unquote(username or ""), unquote(password or ""))
+
+
+async def give_up_after(seconds: float, closing: Awaitable[None]) -> None:
+    """Wait for something to be closed, and no longer than that."""
+    with contextlib.suppress(TimeoutError, EventStoreDBClientException, grpc.RpcError):
+        await asyncio.wait_for(closing, seconds)
 
 
 def _parse(uri: str) -> ConnectionSpec:

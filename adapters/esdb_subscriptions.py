@@ -22,7 +22,7 @@ from esdbclient.exceptions import (
     ProgrammingError,
 )
 
-from adapters.esdb_connection import Connection
+from adapters.esdb_connection import CLOSE_SECONDS_MAX, Connection, give_up_after
 from adapters.esdb_errors import explain
 from adapters.esdb_record import parse_event
 from domain.errors import InvalidError, TallystickError
@@ -52,16 +52,23 @@ logger = logging.getLogger(__name__)
 class EventStoreDBWorkQueue:
     """A ``WorkQueue`` over the connection of an ``EventStoreDBLog``, which the log closes."""
 
-    def __init__(self, connection: Connection, *, lease_seconds: float = LEASE_SECONDS) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        lease_seconds: float = LEASE_SECONDS,
+        buffer_records: int = BUFFER_RECORDS_MAX,
+    ) -> None:
         self._connection = connection
         self._lease_seconds = lease_seconds
+        self._buffer_records = buffer_records
 
     @asynccontextmanager
     async def work(self, ledger: str, destination: str, *, start: int = 0) -> AsyncIterator[WorkSession]:
         """See ``WorkQueue.work``."""
         _check(ledger, destination)
         await self._create(ledger, destination, start)
-        session = _Session(self._connection, ledger, destination)
+        session = _Session(self._connection, ledger, destination, self._buffer_records)
         await session.open()
         try:
             yield session
@@ -146,10 +153,11 @@ class _Session:
     """Reads the subscription in a task of its own, so that whoever waits for a record can be cancelled: the
     client would take that for the end of the subscription and forget acknowledgements on their way."""
 
-    def __init__(self, connection: Connection, ledger: str, destination: str) -> None:
+    def __init__(self, connection: Connection, ledger: str, destination: str, buffer_records: int) -> None:
         self._connection = connection
         self._ledger = ledger
         self._destination = destination
+        self._buffer_records = buffer_records
         self._arrived: asyncio.Queue[WorkItem | TallystickError] = asyncio.Queue()
         self._sources: dict[tuple[int, int], tuple[AbstractAsyncPersistentSubscription, RecordedEvent]] = {}
         self._subscription: AbstractAsyncPersistentSubscription | None = None
@@ -165,7 +173,7 @@ class _Session:
     async def close(self) -> None:
         """Send what was acknowledged, then let the rest go."""
         if self._subscription is not None:
-            await self._subscription.stop()
+            await give_up_after(CLOSE_SECONDS_MAX, self._subscription.stop())
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
@@ -208,7 +216,7 @@ class _Session:
             return await client.read_subscription_to_stream(
                 self._destination,
                 self._ledger,
-                event_buffer_size=BUFFER_RECORDS_MAX,
+                event_buffer_size=self._buffer_records,
                 max_ack_delay=ACK_SECONDS,
                 stopping_grace=ACK_SECONDS,
             )

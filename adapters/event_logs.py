@@ -31,6 +31,19 @@ def open_log(store: str) -> EventLog:
     return SQLiteLog(Path(store))
 
 
+def open_shared_queue(log: EventLog, *, lease_seconds: float, buffer_records: int) -> WorkQueue | None:
+    """The queue by which machines that share ``log`` share its work; ``None`` for a store that lies on one
+    machine, whose processes take turns by a lock."""
+    if isinstance(log, SQLiteLog):
+        return None
+    from adapters.esdb_log import EventStoreDBLog
+    from adapters.esdb_subscriptions import EventStoreDBWorkQueue
+
+    if not isinstance(log, EventStoreDBLog):
+        return None
+    return EventStoreDBWorkQueue(log.connection, lease_seconds=lease_seconds, buffer_records=buffer_records)
+
+
 def open_work_queue(log: EventLog, folder: Path) -> WorkQueue:
     """The work queue over ``log``: in the store itself where it has one, else in ``folder``."""
     if isinstance(log, SQLiteLog):

@@ -17,14 +17,18 @@ from typing import Any
 
 from adapters.answered_requests import AnsweredRequests
 from adapters.api_key_file import ApiKeyFile
+from adapters.event_logs import open_shared_queue
 from api.problems import PROBLEMS, ApiError, problem_name
 from api.report_links import ReportLinks
 from api.views import TenantViews
 from api.work_lease import WorkLease
 from api.workplace import Workplace
 from domain.errors import TallystickError
+from ledger import shared_work
 from ledger.desk import Desk
+from ledger.shared_work import work_together
 from ledger.store_witnessing import StoreWitnessing
+from ledger.work_queue import WorkQueue
 from ledger.worker import Stuck, work
 
 # Bytes of request bodies held at once, by all and by one tenant: two uploads at their largest.
@@ -48,6 +52,9 @@ class Premises:
         self.failures: dict[str, str] = {}
         """Why a tenant could not be opened, by tenant."""
         self._view_failures: dict[str, str] = {}
+        self._queue = open_shared_queue(
+            workplace.log, lease_seconds=shared_work.LEASE_SECONDS, buffer_records=shared_work.BUFFER_RECORDS
+        )
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._opening: asyncio.Task[None] | None = None
         self._witnessing: asyncio.Task[None] | None = None
@@ -78,7 +85,7 @@ class Premises:
             if tenant not in self._tasks:
                 lease = self._leases[tenant] = WorkLease(self.workplace.settings.work_lease_path(tenant))
                 self._tasks[tenant] = [
-                    _start(_work(desk, lease), f"worker of {tenant}"),
+                    _start(_work(desk, lease, self._queue), f"worker of {tenant}"),
                     _start(_follow(desk), f"follower of {tenant}"),
                 ]
             return desk
@@ -220,11 +227,12 @@ class Premises:
             answered.close()
 
 
-async def _work(desk: Desk, lease: WorkLease) -> None:
-    """Work the tenant off for ever, once nobody else does."""
+async def _work(desk: Desk, lease: WorkLease, queue: WorkQueue | None) -> None:
+    """Work the tenant off for ever, once nobody else on this machine does; together with other machines where
+    they share the store."""
     while not lease.take():  # noqa: ASYNC110 - another process holds it
         await asyncio.sleep(LEASE_SECONDS)
-    await work(desk, _tell)
+    await (work(desk, _tell) if queue is None else work_together(desk, queue, _tell))
 
 
 async def _follow(desk: Desk) -> None:
