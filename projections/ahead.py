@@ -1,22 +1,24 @@
 """Folding ahead: the next increment is folded while the one before it is written.
 
-A rebuild reads every entry there is, and writing their rows costs about as much as folding them.  The log is
-read column by column, a few entries at a time that stay in the processor's cache, and of long bodies only
-those that have rows.  Whatever goes wrong here, an increment that was not written changes nothing: the
-caller folds the same entries again the ordinary way, and meets the fault there.
+Writing the rows of many entries costs about as much as folding them.  The log is read column by column, a
+few entries at a time that stay in the processor's cache, and of long bodies only those that have rows.
+Whatever goes wrong here, an increment that was not written changes nothing: the caller folds the same entries
+again the ordinary way, and meets the fault there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, Protocol, runtime_checkable
 
 from domain.errors import InvalidError
 from domain.events import ReceiptIssued
-from ledger.ports import ColumnReader, RecordColumns
+from ledger.ports import ColumnLog, ColumnReader, EventLog, RecordColumns
 from projections.facts import WITHOUT_ROWS
 from projections.fold import Folding, Increment, Position
-from projections.view import check_chain
+from projections.view import View, check_chain
 
 # A transaction costs about 10 ms whatever is in it, but the writer should not wait long for the first.
 TRANSACTION_EVENTS: Final = 32_768
@@ -33,6 +35,29 @@ class EventReader(Protocol):
 
     def events(self, start: int, stop: int, without_body: Collection[str]) -> Iterator[RecordColumns]:
         """As ``ColumnReader.columns``; ids, seals and the bodies of these event types may be empty."""
+
+
+async def increments_ahead(
+    log: EventLog, view: View, stop: int | None = None
+) -> AsyncGenerator[tuple[Increment, Future[Increment | None]]]:
+    """Increments that continue ``view``, each with the one after it, which is being folded on a thread of its
+    own; none when ``log`` is not read column by column.  Write each before asking for the next.
+
+    Raises: as ``FoldedAhead.next``.
+    """
+    if not isinstance(log, ColumnLog) or not await log.size(view.ledger):
+        return
+    reader = log.column_reader(view.ledger)
+    ahead = FoldedAhead(reader, view.ledger, view.position, view.open_runs, stop)
+    thread = ThreadPoolExecutor(1, thread_name_prefix=f"fold ahead {view.ledger}")
+    try:
+        following = thread.submit(ahead.next)
+        while (increment := await asyncio.wrap_future(following)) is not None:
+            following = thread.submit(ahead.next)
+            yield increment, following
+    finally:
+        # It may still fold in vain; nobody waits for that, nor asks what was wrong with it.
+        thread.shutdown(wait=False, cancel_futures=True)
 
 
 class FoldedAhead:

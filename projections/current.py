@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -10,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from ledger.ports import EventLog
+from projections.ahead import increments_ahead
 from projections.catch_up import pages
 from projections.errors import MalformedViewError, ViewInUseError, ViewMismatchError, ViewStorageError
 from projections.view import View, check_history
@@ -31,6 +33,11 @@ async def current_view(log: EventLog, ledger: str, path: Path) -> AsyncIterator[
             view = await asyncio.to_thread(partial(View, temporary, ledger, is_scratch=True))
             view.path = None  # nobody else finds it there
         try:
+            # Whatever goes wrong this way is met again below, entry by entry.
+            with contextlib.suppress(Exception):
+                async with aclosing(increments_ahead(log, view)) as ahead:
+                    async for increment, _ in ahead:
+                        await asyncio.to_thread(view.write, increment)
             async with aclosing(pages(log, ledger, view.position.next_index)) as found:
                 async for page in found:
                     await asyncio.to_thread(view.advance, page)

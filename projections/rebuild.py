@@ -27,8 +27,8 @@ from typing import Final, Literal, ParamSpec, Self, TypeVar
 import duckdb
 from msgspec import Struct
 
-from ledger.ports import ColumnLog, ColumnReader, EventLog
-from projections.ahead import FoldedAhead
+from ledger.ports import EventLog
+from projections.ahead import increments_ahead
 from projections.catch_up import pages
 from projections.errors import MalformedViewError, ViewStorageError
 from projections.lease import Lease
@@ -149,30 +149,22 @@ class Scratch:
     async def advance(self, stop: int | None = None) -> None:
         """Fold up to position ``stop``, or to the end of the ledger as it is."""
         began = time.perf_counter()
-        if isinstance(self._log, ColumnLog) and await self._log.size(self._ledger):
-            # Whatever cannot be read, folded or written this way is met again below, entry by entry.
-            with contextlib.suppress(Exception):
-                await self._advance_ahead(self._log.column_reader(self._ledger), stop)
+        # Whatever cannot be read, folded or written this way is met again below, entry by entry.
+        with contextlib.suppress(Exception):
+            await self._advance_ahead(stop)
         await self._advance(stop)
         self._seconds += time.perf_counter() - began
 
-    async def _advance_ahead(self, reader: ColumnReader, stop: int | None) -> None:
+    async def _advance_ahead(self, stop: int | None) -> None:
         """Fold on one thread while the rows from before are written on the other."""
-        view, written = self._view, self.position
-        ahead = FoldedAhead(reader, self._ledger, view.position, view.open_runs, stop)
-        thread = ThreadPoolExecutor(1, thread_name_prefix=f"fold ahead {self._ledger}")
-        try:
-            following = thread.submit(ahead.next)
-            while (increment := await asyncio.wrap_future(following)) is not None:
-                following = thread.submit(ahead.next)
-                await self.run(view.write, increment)
+        written = self.position
+        async with aclosing(increments_ahead(self._log, self._view, stop)) as found:
+            async for increment, following in found:
+                await self.run(self._view.write, increment)
                 waiting = self.position - written
                 if waiting >= (_CHECKPOINT_EVENTS if following.done() else _IDLE_CHECKPOINT_EVENTS):
-                    await self.run(view.checkpoint)
+                    await self.run(self._view.checkpoint)
                     written = self.position
-        finally:
-            # It may still fold in vain; nobody waits for that, nor asks what was wrong with it.
-            thread.shutdown(wait=False, cancel_futures=True)
 
     async def _advance(self, stop: int | None) -> None:
         """Fold and write by turns."""

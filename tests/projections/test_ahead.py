@@ -14,6 +14,7 @@ from domain.errors import InvalidError
 from domain.events import ReceiptIssued
 from ledger.ports import Record, RecordColumns
 from projections.ahead import FoldedAhead
+from projections.current import current_view
 from projections.errors import ProjectionStoppedError, ViewMismatchError
 from projections.facts import WITHOUT_ROWS
 from projections.fold import Increment, Position, fold
@@ -131,6 +132,23 @@ def test_a_view_rebuilt_from_a_store_is_proven_equal_to_one_that_was_folded_as_e
     assert (report.compared_count, report.event_count) == (len(WHOLE), len(WHOLE))
     with opened(path) as view, opened(None, WHOLE) as whole:
         assert contents(view) == contents(whole)
+
+
+def test_a_commands_view_of_a_store_is_current_from_wherever_it_stood(tmp_path: Path) -> None:
+    path = tmp_path / "acme.duckdb"
+
+    async def seen(records: Sequence[Record]) -> int:
+        log = await stored(tmp_path / str(len(records)), records)
+        try:
+            async with current_view(log, LEDGER, path) as view:
+                with opened(None, records) as expected:
+                    assert contents(view) == contents(expected)
+                return view.position.next_index
+        finally:
+            await log.close()
+
+    for size in (0, 100, len(WHOLE)):
+        assert asyncio.run(seen(WHOLE[:size])) == size
 
 
 @pytest.mark.parametrize("poison", ["unknown type", "no JSON", "a value of another type in a list"])
