@@ -1,4 +1,4 @@
-"""Seals opened many at a time: right and wrong ones are told apart as they are one by one."""
+"""Seals opened one after the other: the first that is wrong is named, whatever is wrong with it."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_right_seals_have_no_fault() -> None:
     assert first_fault([seal(2), seal(3), seal(90)], ONE_KEY, ORIGIN) == (3, "")
 
 
-def test_a_seal_with_a_strangers_line_beside_is_right_as_it_is_alone() -> None:
+def test_a_seal_with_a_strangers_line_beside_is_right() -> None:
     both = sign_note(format_checkpoint(checkpoint(5)), (OWN, STRANGER))
     assert is_right(seal(5, both), ONE_KEY)
     assert first_fault([seal(2), seal(5, both), seal(8)], ONE_KEY, ORIGIN) == (3, "")
