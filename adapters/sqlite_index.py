@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 
@@ -23,6 +24,8 @@ from adapters.sqlite_postings import (
     POSTINGS_SCHEMA,
     TOPICS_MAX,
     Postings,
+    postings_from,
+    postings_of,
     stored_postings,
     write_postings,
 )
@@ -98,7 +101,11 @@ class SQLiteIndex:
         with self._lock:
             return _frontier_of(self._edges, self._size), self._last_leaf
 
-    def advance(self, start: int, leaves: Sequence[bytes], topics: Sequence[Sequence[str]]) -> None:
+    def filings(self, topics: Sequence[Sequence[str]]) -> Any:
+        """See ``LedgerIndex.filings``."""
+        return postings_of(topics)
+
+    def advance(self, start: int, leaves: Sequence[bytes], filings: Any) -> None:
         """See ``LedgerIndex.advance``."""
         with self._lock:
             done = self._size - start
@@ -113,8 +120,8 @@ class SQLiteIndex:
                     remedy="Open the ledger again; what is missing is read from the log.",
                 )
             if done:
-                leaves, topics = leaves[done:], topics[done:]
-            self._postings.take(topics)
+                leaves, filings = leaves[done:], postings_from(filings, done)
+            self._postings.take(filings, len(leaves))
             self._add_leaves(leaves)
             self._last_leaf = leaves[-1].hex()
             self._waiting_entries += len(leaves)

@@ -51,6 +51,21 @@ def topic_key(topic: str) -> int:
     return crc32(topic.encode()) & _CRC_MASK
 
 
+def postings_of(topics: Sequence[Sequence[str]]) -> _Keys:
+    """The postings of some entries, each under its topics; places are counted from the first of them."""
+    keys = array("q")
+    add, mask = keys.append, _CRC_MASK
+    for place, some in enumerate(topics):
+        for topic in some:
+            add((crc32(topic.encode()) & mask) << _PLACE_BITS | place)
+    return np.frombuffer(keys, np.int64)
+
+
+def postings_from(keys: _Keys, first: int) -> _Keys:
+    """Those of the entries from place ``first`` on, with places from there on."""
+    return keys[(keys & _PLACE_MASK) >= first] - first
+
+
 class Postings:
     """Postings in memory, of entries from ``start`` on, as they came."""
 
@@ -64,22 +79,17 @@ class Postings:
         """The index after that of the last entry."""
         return self.start + self._count
 
-    def take(self, topics: Sequence[Sequence[str]]) -> None:
-        """File the next entries, each under its topics."""
-        place, add, mask = self._count, self._keys.append, _CRC_MASK
-        for some in topics:
-            for topic in some:
-                add((crc32(topic.encode()) & mask) << _PLACE_BITS | place)
-            place += 1
-        self._count = place
+    def take(self, keys: _Keys, count: int) -> None:
+        """File the next ``count`` entries, by their postings."""
+        self._keys.frombytes((keys + self._count).tobytes())
+        self._count += count
 
     def joined(self, later: Postings) -> Postings:
         """These and what came after them."""
         both = Postings(self.start)
         both._keys.extend(self._keys)
-        shift = later.start - self.start
-        both._keys.extend(array("q", (key + shift for key in later._keys)))
-        both._count = self._count + later._count
+        both._count = later.start - self.start
+        both.take(np.array(later._keys, np.int64), later._count)
         return both
 
     def filed(self, topics: Sequence[str]) -> list[int]:
@@ -92,10 +102,7 @@ class Postings:
     def sorted_from(self, first: int) -> _Keys:
         """The postings of the entries from ``first`` on, sorted, with places from there on."""
         keys = np.array(self._keys, np.int64)
-        skipped = first - self.start
-        if skipped > 0:
-            keys = keys[(keys & _PLACE_MASK) >= skipped] - skipped
-        return np.unique(keys)
+        return np.unique(postings_from(keys, first - self.start) if first > self.start else keys)
 
 
 def write_postings(db: sqlite3.Connection, postings: Postings) -> None:

@@ -41,10 +41,11 @@ from ledger.entry import (
     parse_entry,
 )
 from ledger.errors import LedgerConflictError
-from ledger.ledger import APPEND_BYTES_MAX, CONFLICTS_MAX, FORMAT_VERSION, READ_BATCH, ledger_name
+from ledger.ledger import APPEND_BYTES_MAX, FORMAT_VERSION, READ_BATCH, ledger_name
 from ledger.merkle import Frontier, leaf_hash
 from ledger.notes import VerifierKey, format_verifier_key
 from ledger.ports import APPEND_EVENTS_MAX, PAYLOAD_BYTES_MAX, Clock, EventLog, Record, Signer
+from ledger.writer import CONFLICTS_MAX
 
 ACTOR: Final = "eventsourcing"
 _GENESIS: Final = (LedgerOpened.TYPE, KeyCreated.TYPE)

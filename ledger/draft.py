@@ -5,17 +5,16 @@ on the last.  Nothing of the ledger changes until those are stored, so a draft t
 away.
 
 It is the ledger's hot path, and split in two for that reason.  What the stored bytes need (bodies, digests,
-entries, the chain) is made as events are taken in.  What follows from them (state, consequences, lookup
-names) waits until somebody asks for the state, at the latest for ``fold``, which the writer calls while the
-store is writing.  Events that change the state do not wait: one that does not fit the state must be refused
-before it is stored.
+entries, the chain) is made as events are taken in.  What follows from them (state, consequences, what they
+are filed under) waits until somebody asks for it, which the ledger does while the store is writing.  Events
+that change the state do not wait: one that does not fit the state must be refused before it is stored.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -86,7 +85,7 @@ class Draft:
     """An append from ``start`` on, where the ledger has ``start_size`` entries.
 
     ``found`` says which unique keys the ledger has, and where; a key that is not in it is taken for new and
-    listed in ``keys``, for whoever stores the draft to look up first.
+    listed in ``places``, for whoever stores the draft to look up first.
     """
 
     def __init__(self, origin: str, start: Position, clock: Clock, found: Mapping[str, int]) -> None:
@@ -97,8 +96,6 @@ class Draft:
         self.leaves: list[bytes] = []
         self.consequences: list[tuple[int, str, tuple[Command, ...]]] = []
         """Size after an event, the command it answers ("" for none), and the commands that follow from it."""
-        self.topics: list[tuple[str, ...]] = []
-        """What each event is filed under; there once it is settled."""
         self.answers: list[tuple[Caller, list[int]]] = []
         self.failures: list[tuple[Caller, Exception]] = []
         self.start_size = start.state.size
@@ -129,9 +126,16 @@ class Draft:
         return self.start_size + len(self.records)
 
     @property
-    def keys(self) -> Collection[str]:
-        """Unique keys that were taken for new."""
-        return self._keys.keys()
+    def places(self) -> Mapping[str, int]:
+        """Unique keys that were taken for new, and the indices they were given."""
+        return self._keys
+
+    @property
+    def end(self) -> Position:
+        """Where the ledger stands after this append, once it is sealed."""
+        return Position(
+            state=self.state, frontier=self.frontier, previous=self.previous, time_ns=self.time_ns
+        )
 
     def add(self, caller: Caller) -> bool:
         """Take one caller in; False when its events no longer fit and must wait for the next append."""
@@ -203,11 +207,10 @@ class Draft:
                 consequences.append((index, answered_key(recorded), next_commands(state, recorded)))
         self._state = state if state.size == index else replace(state, size=index)
 
-    def settle(self) -> None:
-        """Find out everything that follows from the events, once all are taken in; again, it is nothing."""
+    def topics(self) -> list[tuple[str, ...]]:
+        """What each event is filed under."""
         self.fold()
-        if len(self.topics) < len(self._recorded):
-            self.topics = [filed_under(recorded) for recorded in self._recorded]
+        return [filed_under(recorded) for recorded in self._recorded]
 
     def recorded(self, index: int) -> Recorded | None:
         """The event at ``index``, if it is one of this draft's."""

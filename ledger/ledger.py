@@ -1,9 +1,8 @@
 """The ledger of one tenant: it decides, chains, seals and appends, and answers with proof.
 
-Life of an event: a caller proposes it → the writer gives it the next index, chains its entry to the one
-before and adds its leaf to the Merkle tree → one checkpoint over the whole tree is signed (the seal) →
-entries, bodies and seal are stored in one atomic append → only then is the caller answered.  Callers that
-wait at the same time share one append (group commit).
+Life of an event: a caller proposes it → the writer (``ledger.writer``) gives it the next index, chains its
+entry to the one before and adds its leaf to the Merkle tree → one checkpoint over the whole tree is signed
+(the seal) → entries, bodies and seal are stored in one atomic append → only then is the caller answered.
 
 What a crash leaves behind: before the append, nothing; after it, a sealed ledger whose derived index is
 behind and catches up on the next opening.  The recovery path is the opening path.
@@ -12,11 +11,11 @@ behind and catches up on the next opening.  The recovery path is the opening pat
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from domain.errors import InvalidError, TallystickError
+from domain.errors import InvalidError
 from domain.events import KeyCreated, LedgerOpened, Recorded
 from domain.flow import FLOWING, Command, answered_key, command_key, next_commands
 from domain.key_history import ED25519, KEY_EVENT_TYPES, KeyHistory
@@ -32,7 +31,7 @@ from ledger.entry import (
     PREVIOUS_OF_FIRST,
     check_field,
 )
-from ledger.errors import LedgerConflictError
+from ledger.errors import ClosedError, LedgerConflictError
 from ledger.key_statement import check_key_event, read_key_event
 from ledger.known_keys import KnownKeys
 from ledger.mentions import filed_under, filings_of, named
@@ -51,10 +50,9 @@ from ledger.recorded import record_at, recorded_of, recorded_of_examined
 from ledger.sealing_keys import open_seal, ruling_keys
 from ledger.tiles import Tile, prove_consistency, prove_inclusion
 from ledger.tlog_proof import TlogProof
+from ledger.writer import Writer
 
 FORMAT_VERSION = 1
-# A writer that loses this often to others reports it instead of spinning.
-CONFLICTS_MAX = 64
 READ_BATCH = 2_048
 # Entries looked at in one go for one that is looked for; it is nearly always the first.
 _CANDIDATES = 16
@@ -91,12 +89,9 @@ class Ledger:
         self._known = KnownKeys()
         self._pending: dict[str, Command] = {}
         self._grown = asyncio.Event()
-        self._waiting: list[Caller] = []
-        self._wake = asyncio.Event()
-        self._is_closing = False
-        self._answering: set[asyncio.Task[None]] = set()
         self._catch_up_lock = asyncio.Lock()
-        self._writer: asyncio.Task[None] | None = None
+        self._writer = Writer(self)
+        self._writing: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(
@@ -109,7 +104,7 @@ class Ledger:
         check_field(origin, "origin")
         ledger = cls(log=log, tenant=tenant, origin=origin, keys=keys, clock=clock, index=index)
         await ledger._load()
-        ledger._writer = asyncio.create_task(ledger._write(), name=f"writer of {ledger.name}")
+        ledger._writing = asyncio.create_task(ledger._writer.run(), name=f"writer of {ledger.name}")
         if ledger.size == 0:
             await ledger.append(ledger._genesis)
         ledger.signers(ledger.state)
@@ -197,11 +192,10 @@ class Ledger:
     def _ask(
         self, decide: Decide | None, proposals: Sequence[Proposal]
     ) -> asyncio.Future[tuple[Recorded, ...]]:
-        if self._writer is None or self._is_closing or self._writer.done():
-            raise InvalidError("the ledger is closed", field=self.name)
+        if self._writing is None or self._writing.done() or self._writer.is_closing:
+            raise ClosedError("the ledger is closed", field=self.name)
         future: asyncio.Future[tuple[Recorded, ...]] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Caller(decide, proposals, future))
-        self._wake.set()
+        self._writer.ask(Caller(decide, proposals, future))
         return future
 
     async def read(self, start: int, limit: int) -> list[Record]:
@@ -265,12 +259,11 @@ class Ledger:
 
     async def close(self) -> None:
         """Finish what is waiting, then stop the writer; the log stays open."""
-        if self._is_closing:
+        if self._writer.is_closing:
             return
-        self._is_closing = True
-        self._wake.set()
-        if self._writer is not None:
-            await asyncio.gather(self._writer, return_exceptions=True)
+        self._writer.close()
+        if self._writing is not None:
+            await asyncio.gather(self._writing, return_exceptions=True)
         self.index.close()
 
     # -- opening
@@ -349,8 +342,8 @@ class Ledger:
                         )
             folded = self._fold_all(records)
             self._frontier, self._previous = frontier, previous
-            topics = [filed_under(recorded) for recorded in folded]
-            self.index.advance(records[0].index, leaves, topics)
+            filings = self.index.filings([filed_under(recorded) for recorded in folded])
+            self.index.advance(records[0].index, leaves, filings)
             self._announce()
 
     def _check_link(self, record: Record, index: int, previous: str) -> None:
@@ -393,68 +386,23 @@ class Ledger:
 
     # -- writing
 
-    async def _write(self) -> None:
-        while self._waiting or not self._is_closing:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._waiting:
-                batch, self._waiting = self._waiting, []
-                try:
-                    await self._commit(batch)
-                except BaseException as error:
-                    for caller in batch:
-                        if not caller.future.done():
-                            caller.future.set_exception(_as_answer(error))
-                    if not isinstance(error, Exception):
-                        raise
+    def position(self) -> Position:
+        """Where the ledger stands: where the next draft begins."""
+        return Position(
+            state=self._state, frontier=self._frontier, previous=self._previous, time_ns=self._time_ns
+        )
 
-    async def _commit(self, batch: list[Caller]) -> None:
-        """Decide and append for everybody in ``batch``, in as few atomic appends as the limits allow."""
-        conflicts = 0
-        found: dict[str, int] = {}
-        while batch:
-            start = Position(
-                state=self._state, frontier=self._frontier, previous=self._previous, time_ns=self._time_ns
-            )
-            draft = Draft(self.origin, start, self._clock, found)
-            taken = 0
-            # Deciding may sign a receipt, and a key that is far away keeps nobody else waiting.
-            is_remote = any(signer.is_remote for signer in self.signers(self._state))
-            for caller in batch:
-                if caller.future.cancelled() or (
-                    await asyncio.to_thread(draft.add, caller) if is_remote else draft.add(caller)
-                ):
-                    taken += 1
-                else:
-                    break
-            if known := await self._known_of(draft.keys):
-                # Rare, so it is cheaper to begin again than to look before each event.
-                found |= known
-                continue
-            if draft.records:
-                try:
-                    await self._append_draft(draft)
-                except LedgerConflictError as conflict:
-                    if conflict.actual_size < self.size:
-                        raise InvalidError(
-                            "this store has lost entries that were seen in it",
-                            field=self.name,
-                            expected=f">= {self.size} entries",
-                            actual=f"{conflict.actual_size} entries",
-                            remedy="It seems to be put back from a backup. Stop everything that uses it, "
-                            "then run tally restore.",
-                        ) from conflict
-                    conflicts += 1
-                    if conflicts > CONFLICTS_MAX:
-                        raise
-                    await asyncio.sleep(0.001 * min(conflicts, 20))
-                    await self.catch_up()
-                    continue
-            self._answer(draft)
-            batch = batch[taken:]
+    def draft(self, start: Position, found: Mapping[str, int]) -> Draft:
+        """An empty draft from ``start`` on; ``found`` are facts that the ledger has, and where."""
+        return Draft(self.origin, start, self._clock, found)
 
-    async def _known_of(self, keys: Collection[str]) -> dict[str, int]:
-        """Those of ``keys`` that the ledger has, and where."""
+    @property
+    def is_deciding_remote(self) -> bool:
+        """Deciding may sign a receipt with a key that is far away."""
+        return any(signer.is_remote for signer in self.signers(self._state))
+
+    async def known(self, keys: Collection[str]) -> dict[str, int]:
+        """Those of these names of facts that the ledger has, and where."""
         found = {}
         for key in self._known.may_hold(list(keys)):
             index = await self.find(key)
@@ -462,59 +410,54 @@ class Ledger:
                 found[key] = index
         return found
 
-    async def _append_draft(self, draft: Draft) -> None:
+    async def seal(self, draft: Draft) -> list[Record]:
+        """The draft's records with their seal.  Raises: InvalidError where a key that rules is not held."""
+        signers = self.signers(draft.settled_state)
+        if any(signer.is_remote for signer in signers):
+            return await asyncio.to_thread(draft.sealed, signers)
+        return draft.sealed(signers)
+
+    async def store(self, draft: Draft, records: Sequence[Record]) -> None:
+        """Store a sealed draft and stand after it.
+
+        Nothing is stored on top of bytes that are no longer what was sealed: the store compares the last
+        entry and its body.  What lies further back is compared at the next opening, and by audits.
+        Raises: LedgerConflictError when something else was appended first; DamagedStoreError.
+        """
+        filings = None
+
+        def prepare() -> None:
+            nonlocal filings
+            if filings is None:
+                filings = self.index.filings(draft.topics())
+                # If it is not stored after all, some keys are looked up in vain.
+                self._known.add(list(draft.places))
+
         async with self._catch_up_lock:
-            signers = self.signers(draft.settled_state)
-            if any(signer.is_remote for signer in signers):
-                records = await asyncio.to_thread(draft.sealed, signers)
-            else:
-                records = draft.sealed(signers)
-            # Catching up may have overtaken the draft; then the store refuses it, and all is decided again.
-            # Nothing is sealed on top of bytes that are no longer what was sealed: the store compares the
-            # last entry and its body.  What lies further back is compared at the next opening, and by audits.
-            await self.log.append(
-                self.name, draft.start_size, records, after=self._head, meanwhile=draft.settle
-            )
-            draft.settle()
-            self._state = draft.state
-            self._frontier, self._previous = draft.frontier, draft.previous
-            self._time_ns, self._seal, self._head = draft.time_ns, records[-1].seal, records[-1]
-            self._known.add(list(draft.keys))
-            self.index.advance(draft.start_size, draft.leaves, draft.topics)
+            await self.log.append(self.name, draft.start_size, records, after=self._head, meanwhile=prepare)
+            prepare()
+            end = draft.end
+            self._state, self._time_ns = end.state, end.time_ns
+            self._frontier, self._previous = end.frontier, end.previous
+            self._seal, self._head = records[-1].seal, records[-1]
+            self.index.advance(draft.start_size, draft.leaves, filings)
             for _, answered, commands in draft.consequences:
                 self._settle(answered, commands)
             self._announce()
 
-    def _answer(self, draft: Draft) -> None:
-        """Tell every caller what happened."""
-        for caller, error in draft.failures:
-            if not caller.future.done():
-                caller.future.set_exception(error)
-        for caller, answer in draft.answers:
-            if caller.future.done():
-                continue
-            recorded = [one for one in map(draft.recorded, answer) if one is not None]
-            if len(recorded) == len(answer):
-                caller.future.set_result(tuple(recorded))
-            else:
-                task = asyncio.create_task(_answer_late(self, caller, answer, draft))
-                self._answering.add(task)
-                task.add_done_callback(self._answering.discard)
+    async def overtaken(self, conflict: LedgerConflictError) -> None:
+        """Read what somebody else appended first.  Raises: InvalidError for a store that lost entries."""
+        if conflict.actual_size < self.size:
+            raise InvalidError(
+                "this store has lost entries that were seen in it",
+                field=self.name,
+                expected=f">= {self.size} entries",
+                actual=f"{conflict.actual_size} entries",
+                remedy="It seems to be put back from a backup. Stop everything that uses it, "
+                "then run tally restore.",
+            ) from conflict
+        await self.catch_up()
 
-
-async def _answer_late(ledger: Ledger, caller: Caller, answer: Sequence[int], draft: Draft) -> None:
-    """Answer a caller some of whose facts were in the ledger before; they are read."""
-    try:
-        result = [draft.recorded(index) or (await ledger.get(index))[1] for index in answer]
-    except Exception as error:
-        if not caller.future.done():
-            caller.future.set_exception(error)
-        return
-    if not caller.future.done():
-        caller.future.set_result(tuple(result))
-
-
-def _as_answer(error: BaseException) -> Exception:
-    if isinstance(error, Exception):
-        return error
-    return TallystickError("the ledger was closed before this could be appended", remedy="Send it again.")
+    async def answer_late(self, draft: Draft, answer: Sequence[int]) -> tuple[Recorded, ...]:
+        """The events at these places, of which some were in the ledger before."""
+        return tuple([draft.recorded(index) or (await self.get(index))[1] for index in answer])

@@ -168,8 +168,11 @@ class LedgerIndex(Protocol):
     def frontier(self) -> tuple[Frontier, str]:
         """The tree up to where the index has seen, and the leaf hash (hex) of its last entry."""
 
-    def advance(self, start: int, leaves: Sequence[bytes], topics: Sequence[Sequence[str]]) -> None:
-        """Take in the entries from ``start`` on: their leaf hashes, and what each is filed under."""
+    def filings(self, topics: Sequence[Sequence[str]]) -> Any:
+        """What entries that are filed under these topics bring to this index; changes nothing."""
+
+    def advance(self, start: int, leaves: Sequence[bytes], filings: Any) -> None:
+        """Take in the entries from ``start`` on: their leaf hashes, and what ``filings`` gave for them."""
 
     def tile_hashes(self, level: int, number: int) -> bytes | None:
         """The hashes of a Merkle tile (tlog-tiles): 8,192 bytes of a full one, fewer at the right edge,

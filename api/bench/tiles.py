@@ -125,7 +125,7 @@ def prove_often(place: str, leaves: str) -> dict[str, Any]:
     for start in range(0, size, step):
         count = min(step, size - start)
         hashes = [hashlib.sha256(b"%d" % (start + at)).digest() for at in range(count)]
-        index.advance(start, hashes, [()] * count)
+        index.advance(start, hashes, index.filings([()] * count))
     index.flush()
     root = index.frontier()[0].root()
 

@@ -24,9 +24,8 @@ def _hashes(tile: bytes) -> list[bytes]:
 
 
 def advance(index: SQLiteIndex, start: int, stop: int) -> None:
-    index.advance(
-        start, [leaf(at) for at in range(start, stop)], [(f"name/{at}",) for at in range(start, stop)]
-    )
+    names = index.filings([(f"name/{at}",) for at in range(start, stop)])
+    index.advance(start, [leaf(at) for at in range(start, stop)], names)
 
 
 def found(index: SQLiteIndex, at: int) -> bool:

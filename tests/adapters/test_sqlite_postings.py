@@ -78,7 +78,8 @@ def opened(path: Path) -> Iterator[SQLiteIndex]:
 def add(index: SQLiteIndex, records: list[Record]) -> None:
     if records:
         leaves = [leaf_hash(record.entry) for record in records]
-        index.advance(records[0].index, leaves, [sorted(filings_of(record)) for record in records])
+        topics = [sorted(filings_of(record)) for record in records]
+        index.advance(records[0].index, leaves, index.filings(topics))
 
 
 def expected(records: list[Record], topics: list[str], start: int) -> list[int]:
@@ -171,7 +172,7 @@ def test_runs_are_joined_and_find_the_same(tmp_path: Path) -> None:
     with patch.object(module, "RUN_ENTRIES_MAX", 256), opened(path) as index:
         for start in range(0, 2_000, 7):
             topics = [("even" if at % 2 == 0 else "odd", f"name/{at}") for at in range(start, start + 7)]
-            index.advance(start, [bytes(32)] * 7, topics)
+            index.advance(start, [bytes(32)] * 7, index.filings(topics))
             index.flush()
         assert index.find_entries(["odd"], 1_000, 10_000) == list(range(1_001, 2_002, 2))
         assert index.find_entries(["odd", "name/77"], 0, 10) == [77]
@@ -186,7 +187,7 @@ def test_topics_with_one_checksum_give_each_others_entries_and_lose_none(tmp_pat
     """CRC-32 of these two is the same; whoever asks looks at the entries."""
     assert topic_key("plumless") == topic_key("buckeroo")
     with opened(tmp_path / "index.sqlite") as index:
-        index.advance(0, [bytes(32)] * 2, [("plumless",), ("buckeroo",)])
+        index.advance(0, [bytes(32)] * 2, index.filings([("plumless",), ("buckeroo",)]))
         for _ in range(2):
             assert index.find_entries(["plumless"], 0, 10) == [0, 1]
             index.flush()

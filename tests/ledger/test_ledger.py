@@ -15,7 +15,7 @@ from domain.events import BatchIngested, DeviceRegistered, Recorded
 from domain.state import State
 from ledger.audit import audit
 from ledger.checkpoint import open_checkpoint
-from ledger.errors import LedgerConflictError
+from ledger.errors import ClosedError, LedgerConflictError
 from ledger.ledger import Proposal, ledger_name
 from ledger.merkle import leaf_hash, root_of, verify_consistency
 from ledger.policy import policy_of_log
@@ -346,7 +346,7 @@ async def test_closing_finishes_what_was_asked_before(tmp_path: Path) -> None:
     async with open_ledger(tmp_path) as ledger:
         assert ledger.size == 22
         await ledger.close()
-        with pytest.raises(InvalidError, match="closed"):
+        with pytest.raises(ClosedError):
             await ledger.record(batch(99))
 
 
