@@ -8,12 +8,10 @@ ledgers.  All origins of a home share the file.
 from __future__ import annotations
 
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from adapters.durable_file import make_private_folder, sync_folder
+from adapters.durable_database import DurableDatabase
 from domain.errors import InvalidError
 from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.cosignature import add_signatures
@@ -28,7 +26,6 @@ from ledger.notes import (
 from ledger.witness_exchange import AlarmKind, StoredCosignature, WitnessAlarm
 
 SCHEMA_VERSION = 1
-BUSY_TIMEOUT_SECONDS = 10.0
 # Cosigned checkpoints kept of one log; the newest covers all that came before it, so the others are history.
 CHECKPOINTS_KEPT_MAX = 10_000
 # Alarms kept, each up to 130 KiB; the first say what the later ones repeat.
@@ -67,29 +64,20 @@ class SQLiteCosignatures:
 
     def __init__(self, path: Path) -> None:
         """Raises: InvalidError when the file is something else."""
-        make_private_folder(path.parent)
-        self._path = path
-        self._lock = threading.Lock()
-        self._db = sqlite3.connect(
-            path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_SECONDS
+        self._file = DurableDatabase(
+            path,
+            _SCHEMA,
+            schema_version=SCHEMA_VERSION,
+            what="a file of cosignatures",
+            remedy="Restore it from a backup; without it only witnesses notice a rolled-back ledger.",
         )
-        try:
-            self._prepare()
-        except sqlite3.Error as error:
-            self._db.close()
-            raise InvalidError(
-                "not a file of cosignatures",
-                field=str(path),
-                actual=str(error),
-                remedy="Restore it from a backup; without it only witnesses notice a rolled-back ledger.",
-            ) from error
 
     def add(self, cosignature: StoredCosignature) -> None:
         """See ``CosignatureStore.add``."""
         checkpoint, witness = cosignature.checkpoint, format_verifier_key(cosignature.witness)
         origin, size = checkpoint.origin, checkpoint.size
         line = format_signature_lines((cosignature.line,))
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             row = db.execute(
                 "SELECT note FROM checkpoints WHERE origin = ? AND size = ?", (origin, size)
             ).fetchone()
@@ -109,7 +97,7 @@ class SQLiteCosignatures:
 
     def last_of(self, origin: str, witness: VerifierKey) -> Checkpoint | None:
         """See ``CosignatureStore.last_of``."""
-        with self._reading() as db:
+        with self._file.reading() as db:
             row = db.execute(
                 "SELECT text FROM witnesses WHERE origin = ? AND witness = ?",
                 (origin, format_verifier_key(witness)),
@@ -120,7 +108,7 @@ class SQLiteCosignatures:
         self, origin: str, size_min: int, is_enough: Callable[[Sequence[VerifierKey]], bool]
     ) -> bytes | None:
         """See ``CosignatureStore.newest``."""
-        with self._reading() as db:
+        with self._file.reading() as db:
             found = _newest(db, origin, size_min, is_enough)
             if found is None:
                 return None
@@ -132,7 +120,7 @@ class SQLiteCosignatures:
 
     def prune(self, origin: str, is_enough: Callable[[Sequence[VerifierKey]], bool]) -> int:
         """See ``CosignatureStore.prune``; ``CHECKPOINTS_KEPT_MAX`` are kept."""
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             row = db.execute(
                 "SELECT size FROM checkpoints WHERE origin = ? ORDER BY size DESC LIMIT 1 OFFSET ?",
                 (origin, CHECKPOINTS_KEPT_MAX),
@@ -148,7 +136,7 @@ class SQLiteCosignatures:
 
     def raise_alarm(self, alarm: WitnessAlarm) -> bool:
         """See ``CosignatureStore.raise_alarm``."""
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             (count,) = db.execute("SELECT count(*) FROM alarms").fetchone()
             if count >= ALARMS_KEPT_MAX:
                 return False
@@ -169,7 +157,7 @@ class SQLiteCosignatures:
 
     def alarms(self) -> list[WitnessAlarm]:
         """Every alarm, oldest first."""
-        with self._reading() as db:
+        with self._file.reading() as db:
             rows = db.execute(f"SELECT {_ALARM} FROM alarms ORDER BY alarm_id").fetchall()
         return [
             WitnessAlarm(
@@ -187,42 +175,7 @@ class SQLiteCosignatures:
 
     def close(self) -> None:
         """Release the file."""
-        with self._lock:
-            self._db.close()
-
-    def _prepare(self) -> None:
-        db = self._db
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")
-        db.execute("PRAGMA trusted_schema=OFF")
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version not in (0, SCHEMA_VERSION):
-            raise sqlite3.DatabaseError(f"schema version {version}")
-        db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
-        self._path.chmod(0o600)
-        sync_folder(self._path.parent)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._reading() as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                yield self._db
-            except sqlite3.Error as error:
-                raise InvalidError(
-                    "the file of cosignatures refused", field=str(self._path), actual=str(error)
-                ) from error
+        self._file.close()
 
 
 def _newest(

@@ -23,14 +23,11 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec import Struct
 
-from adapters.durable_file import make_private_folder, sync_folder
+from adapters.durable_database import DurableDatabase
 from domain.errors import InvalidError, LimitError
 from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.cosignature import add_signatures, cosign
@@ -39,7 +36,6 @@ from ledger.ports import Signer
 from ledger.witness import Decision, Submission, decide
 
 SCHEMA_VERSION = 1
-BUSY_TIMEOUT_SECONDS = 10.0
 # Refused checkpoints kept of one log.  Only the log itself can sign them; what a thousand do not prove about
 # it, more will not.  Those that prove a fork are counted apart, so that no flood can keep them out.
 REFUSED_KEPT_MAX = 1_000
@@ -129,9 +125,8 @@ class WitnessStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = threading.Lock()
-        self._db = sqlite3.connect(
-            path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_SECONDS
+        self._file = DurableDatabase(
+            path, _SCHEMA, schema_version=SCHEMA_VERSION, what="a witness's memory", remedy="Restore it."
         )
 
     @classmethod
@@ -147,20 +142,11 @@ class WitnessStore:
                 remedy="Restore the file as it was last. If it is lost, never sign with this key again: "
                 "make a witness of another name, and tell those who trust this one.",
             )
-        make_private_folder(path.parent)
-        store = cls(path)
-        try:
-            store._prepare()
-        except sqlite3.Error as error:
-            store.close()
-            raise InvalidError(
-                "not a witness's memory", field=str(path), actual=str(error), remedy="Restore it."
-            ) from error
-        return store
+        return cls(path)
 
     def bind(self, verifier_key: str) -> None:
         """Take this key (a vkey) for the witness's for ever.  Raises: InvalidError when it has another."""
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             db.execute("INSERT OR IGNORE INTO witness VALUES (1, ?, ?, 0)", (verifier_key, SCHEMA_VERSION))
             held, version = db.execute("SELECT verifier_key, schema_version FROM witness").fetchone()
         if (held, version) != (verifier_key, SCHEMA_VERSION):
@@ -174,7 +160,7 @@ class WitnessStore:
 
     def verifier_key(self) -> str:
         """The witness's key (a vkey); empty before it has one."""
-        with self._reading() as db:
+        with self._file.reading() as db:
             row = db.execute("SELECT verifier_key FROM witness").fetchone()
         return "" if row is None else str(row[0])
 
@@ -185,7 +171,7 @@ class WitnessStore:
         Raises: LimitError when no more of this log can be kept, InvalidError when the store refuses.
         """
         checkpoint = submission.checkpoint
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             (last_s,) = db.execute("SELECT time_s FROM witness").fetchone()
             time_s = max(now_s, int(last_s))
             latest = _latest(db, checkpoint.origin)
@@ -213,7 +199,7 @@ class WitnessStore:
 
     def newest(self, origin: str) -> bytes | None:
         """The newest checkpoint of a log that was cosigned, with the cosignature."""
-        with self._reading() as db:
+        with self._file.reading() as db:
             row = db.execute(
                 "SELECT note FROM cosigned WHERE origin = ? ORDER BY size DESC LIMIT 1", (origin,)
             ).fetchone()
@@ -221,7 +207,7 @@ class WitnessStore:
 
     def standing(self, origin: str) -> LogStanding:
         """Where a log stands."""
-        with self._reading() as db:
+        with self._file.reading() as db:
             row = db.execute(
                 "SELECT size, root, time_s FROM cosigned WHERE origin = ? ORDER BY size DESC LIMIT 1",
                 (origin,),
@@ -251,7 +237,7 @@ class WitnessStore:
         """What a log has shown, in the order it was first shown, at most ``PAGE_MAX`` at a time; with
         ``size`` only of that size, where two roots are a fork."""
         of_size = "" if size is None else " AND size = :size"
-        with self._reading() as db:
+        with self._file.reading() as db:
             rows = db.execute(
                 "SELECT seen_id, size, root, note, seen_at_s, CASE WHEN EXISTS (SELECT 1 FROM cosigned"
                 " WHERE cosigned.origin = seen.origin AND cosigned.size = seen.size"
@@ -274,17 +260,7 @@ class WitnessStore:
 
     def close(self) -> None:
         """Release the file."""
-        with self._lock:
-            self._db.close()
-
-    def _prepare(self) -> None:
-        db = self._db
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")
-        db.execute("PRAGMA trusted_schema=OFF")
-        db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
-        self.path.chmod(0o600)
-        sync_folder(self.path.parent)
+        self._file.close()
 
     def _check_room(self, db: sqlite3.Connection) -> None:
         (pages,), (page_bytes,) = (
@@ -298,31 +274,6 @@ class WitnessStore:
                 expected=f"<= {STORE_BYTES_MAX} bytes",
                 remedy="Go on with a witness of another name, and keep this file: it is evidence.",
             )
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, _told(self.path):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, _told(self.path):
-            yield self._db
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise InvalidError("the witness's memory refused", field=str(path), actual=str(error)) from error
 
 
 def _latest(db: sqlite3.Connection, origin: str) -> Checkpoint | None:
