@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from domain.errors import InvalidError, LimitError, MalformedError
 from domain.events import StatementAdded
+from ledger.errors import ClosedError
 from ledger.ledger import Ledger, Proposal
 from ledger.policy import policy_of_log
 from ledger.statements import (
@@ -139,7 +140,7 @@ def test_a_closed_ledger_refuses_and_the_writer_can_be_asked_again(tmp_path: Pat
         async with writer_in(tmp_path) as (ledger, writer):
             await ledger.close()
             for _ in range(2):
-                with pytest.raises(InvalidError):
+                with pytest.raises(ClosedError):
                     await writer.add(b"too late", "text/plain", ACTOR)
 
     asyncio.run(story())
