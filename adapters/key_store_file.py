@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from adapters.durable_file import publish_new
 from adapters.private_file import PRIVATE_FILE_MODE, open_private_folder, read_private
-from adapters.subject_key_files import SubjectKeyFiles
+from adapters.subject_key_files import HoldsSubjectKeys, SubjectKeyFiles
 from domain.errors import LimitError, MalformedError, UnknownError
 from domain.key_history import ED25519, KEY_EVENTS_MAX, ML_DSA_44
 from ledger.notes import check_key_name
@@ -72,7 +72,7 @@ class FileSigner:
         return self._key.sign(message)
 
 
-class FileKeyStore:
+class FileKeyStore(HoldsSubjectKeys):
     """``ledger.ports.KeyStore`` under ``root``, which is made if it is missing.  Several processes may share
     it.
 
@@ -83,7 +83,7 @@ class FileKeyStore:
         self._signing = root / "signing"
         self._staging = root / "staging"
         open_private_folder(self._signing)
-        self._subjects = SubjectKeyFiles(root)
+        super().__init__(SubjectKeyFiles(root))
         self._signers: dict[Path, FileSigner] = {}
         self._signers_lock = threading.Lock()
 
@@ -121,18 +121,6 @@ class FileKeyStore:
             # Another process may take the number, for a key of another algorithm even; then look again.
             self._make_signer(self._signing_path(origin, max(numbers, default=0) + 1), algorithm)
         raise LimitError("too many keys of one ledger", field=origin, expected=f"<= {KEY_EVENTS_MAX}")
-
-    def subject_key(self, subject_key_id: str) -> bytes:
-        """See ``KeyStore.subject_key``.  Raises: MalformedError for what is no identifier."""
-        return self._subjects.read(subject_key_id)
-
-    def create_subject_key(self, subject_key_id: str) -> bytes:
-        """See ``KeyStore.create_subject_key``."""
-        return self._subjects.create(subject_key_id)
-
-    def destroy_subject_key(self, subject_key_id: str) -> None:
-        """See ``KeyStore.destroy_subject_key``."""
-        self._subjects.destroy(subject_key_id)
 
     def _signing_path(self, origin: str, number: int) -> Path:
         return self._signing / f"{_origin_file_name(origin)}{f'+{number}' if number > 1 else ''}.pem"

@@ -27,12 +27,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from adapters.pkcs11_uri import TokenPlace, parse_pkcs11_uri
 from adapters.private_file import read_private
-from adapters.subject_key_files import SubjectKeyFiles
+from adapters.remote_signing import check_makes, checked_signature
+from adapters.subject_key_files import HoldsSubjectKeys, SubjectKeyFiles
 from domain.errors import InvalidError, UnknownError
 from domain.key_history import ED25519
 from ledger.notes import check_key_name
@@ -63,16 +61,10 @@ class Pkcs11Signer:
     def sign(self, message: bytes) -> bytes:
         """See ``Signer.sign``.  Raises: InvalidError when the device refuses, or signs with another key."""
         signature = self._token.sign(self.name, self._key_id, message)
-        try:
-            Ed25519PublicKey.from_public_bytes(self.public_key).verify(signature, message)
-        except (InvalidSignature, ValueError):
-            raise InvalidError(
-                "the device signed with another key than its public key says", field=self.name
-            ) from None
-        return signature
+        return checked_signature(self, signature, message, "the device")
 
 
-class Pkcs11KeyStore:
+class Pkcs11KeyStore(HoldsSubjectKeys):
     """``ledger.ports.KeyStore`` in the token that ``uri`` names (RFC 7512); wrapped keys of people lie under
     ``root``, which is made if it is missing.
 
@@ -83,7 +75,7 @@ class Pkcs11KeyStore:
     def __init__(self, uri: str, root: Path) -> None:
         self._token = _token(parse_pkcs11_uri(uri))
         self._lock_path = root / "pkcs11.lock"
-        self._subjects = SubjectKeyFiles(root, self)
+        super().__init__(SubjectKeyFiles(root, self))
 
     def signer(self, origin: str) -> Pkcs11Signer:
         """See ``SigningKeys.signer``."""
@@ -100,10 +92,7 @@ class Pkcs11KeyStore:
 
     def next_signer(self, origin: str, known: Collection[bytes], algorithm: str) -> Pkcs11Signer:
         """See ``SigningKeys.next_signer``."""
-        if algorithm != ED25519:
-            raise UnknownError(
-                "this store makes no such keys", field="algorithm", expected=ED25519, actual=algorithm
-            )
+        check_makes(algorithm)
         with self._one_at_a_time():
             for signer in self.signers(origin):
                 if signer.public_key not in known:
@@ -111,18 +100,6 @@ class Pkcs11KeyStore:
             key_id = time.time_ns().to_bytes(8, "big") + secrets.token_bytes(8)
             self._token.make_signing_key(origin, key_id)
             return next(signer for signer in self.signers(origin) if signer.public_key not in known)
-
-    def subject_key(self, subject_key_id: str) -> bytes:
-        """See ``KeyStore.subject_key``."""
-        return self._subjects.read(subject_key_id)
-
-    def create_subject_key(self, subject_key_id: str) -> bytes:
-        """See ``KeyStore.create_subject_key``."""
-        return self._subjects.create(subject_key_id)
-
-    def destroy_subject_key(self, subject_key_id: str) -> None:
-        """See ``KeyStore.destroy_subject_key``."""
-        self._subjects.destroy(subject_key_id)
 
     def wrap(self, key: bytes, name: str) -> bytes:
         """See ``KeyWrapping.wrap``."""

@@ -28,14 +28,14 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec import Struct
 
 from adapters.private_file import read_private
-from adapters.subject_key_files import SubjectKeyFiles
+from adapters.remote_signing import check_makes, checked_signature
+from adapters.subject_key_files import HoldsSubjectKeys, SubjectKeyFiles
 from domain.errors import InvalidError, MalformedError, TallystickError, UnknownError
 from domain.key_history import ED25519, KEY_EVENTS_MAX
+from ledger.errors import UnreachableStoreError
 from ledger.notes import check_key_name
 from ledger.spelling import format_base64, parse_base64
 
@@ -50,7 +50,7 @@ _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _SIGNATURE_PREFIX = "vault:v1:"
 
 
-class UnreachableKeyServerError(UnknownError):
+class UnreachableKeyServerError(UnreachableStoreError):
     """The key server did not answer; nothing can be signed or decrypted until it does."""
 
 
@@ -86,16 +86,10 @@ class TransitSigner:
         )
         text = _text(answer, "signature")
         signature = parse_base64(text.removeprefix(_SIGNATURE_PREFIX), "signature")
-        try:
-            Ed25519PublicKey.from_public_bytes(self.public_key).verify(signature, message)
-        except (InvalidSignature, ValueError):
-            raise InvalidError(
-                "the key server signed with another key", field=self.name, actual=text[:16]
-            ) from None
-        return signature
+        return checked_signature(self, signature, message, "the key server")
 
 
-class TransitKeyStore:
+class TransitKeyStore(HoldsSubjectKeys):
     """``ledger.ports.KeyStore`` in a transit engine; wrapped keys of people lie under ``root``, which is made
     if it is missing.
 
@@ -106,7 +100,7 @@ class TransitKeyStore:
     def __init__(self, address: str, root: Path) -> None:
         self._server = _Server(parse_transit_address(address))
         self._has_wrapping_key = False
-        self._subjects = SubjectKeyFiles(root, self)
+        super().__init__(SubjectKeyFiles(root, self))
 
     def signer(self, origin: str) -> TransitSigner:
         """See ``SigningKeys.signer``."""
@@ -118,28 +112,13 @@ class TransitKeyStore:
 
     def next_signer(self, origin: str, known: Collection[bytes], algorithm: str) -> TransitSigner:
         """See ``SigningKeys.next_signer``."""
-        if algorithm != ED25519:
-            raise UnknownError(
-                "this store makes no such keys", field="algorithm", expected=ED25519, actual=algorithm
-            )
+        check_makes(algorithm)
         numbers = self._numbers(origin)
         for number in numbers:
             signer = self._made(origin, number)
             if signer.public_key not in known:
                 return signer
         return self._made(origin, max(numbers, default=0) + 1)
-
-    def subject_key(self, subject_key_id: str) -> bytes:
-        """See ``KeyStore.subject_key``."""
-        return self._subjects.read(subject_key_id)
-
-    def create_subject_key(self, subject_key_id: str) -> bytes:
-        """See ``KeyStore.create_subject_key``."""
-        return self._subjects.create(subject_key_id)
-
-    def destroy_subject_key(self, subject_key_id: str) -> None:
-        """See ``KeyStore.destroy_subject_key``."""
-        self._subjects.destroy(subject_key_id)
 
     def wrap(self, key: bytes, name: str) -> bytes:
         """See ``KeyWrapping.wrap``."""

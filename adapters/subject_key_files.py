@@ -140,3 +140,22 @@ class SubjectKeyFiles:
     def _paths(self, subject_key_id: str) -> tuple[Path, Path]:
         name = parse_identifier(subject_key_id, "subject_key_id")
         return self._subjects / f"{name}{self._suffix}", self._subjects / f"{name}{_TOMBSTONE}"
+
+
+class HoldsSubjectKeys:
+    """The half of ``ledger.ports.KeyStore`` that is about people's keys, which every store keeps in files."""
+
+    def __init__(self, subjects: SubjectKeyFiles) -> None:
+        self._subjects = subjects
+
+    def subject_key(self, subject_key_id: str) -> bytes:
+        """See ``KeyStore.subject_key``.  Raises: MalformedError for what is no identifier."""
+        return self._subjects.read(subject_key_id)
+
+    def create_subject_key(self, subject_key_id: str) -> bytes:
+        """See ``KeyStore.create_subject_key``."""
+        return self._subjects.create(subject_key_id)
+
+    def destroy_subject_key(self, subject_key_id: str) -> None:
+        """See ``KeyStore.destroy_subject_key``."""
+        self._subjects.destroy(subject_key_id)

@@ -11,6 +11,7 @@ import pytest
 from litestar import get
 from litestar.testing import create_test_client
 
+from adapters.key_store_transit import UnreachableKeyServerError
 from api.edge import with_edge
 from api.problems import EXCEPTION_HANDLERS, PROBLEMS, problem_name
 from domain.errors import (
@@ -131,6 +132,7 @@ def test_answers_with_data_are_not_kept_by_caches(api: Api) -> None:
         (TallystickError("x"), "storage"),
         (UnreachableStoreError("x"), "unreachable"),
         (RefusedByStoreError("x"), "unreachable"),
+        (UnreachableKeyServerError("x"), "unreachable"),
         (ClosedError("x"), "closing"),
         (UnknownSubjectKeyError("k", is_destroyed=True), "shredded"),
         (UnknownSubjectKeyError("k", is_destroyed=False), "damaged"),
