@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from domain.signal.amplitude import amplitude_of, exact_mean, sequential_sum
+from domain.signal.amplitude import amplitude_of, exact_mean, exact_means, sequential_sum
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 
@@ -24,6 +24,16 @@ def test_counts_have_their_exact_mean_and_rms(samples: NDArray[np.int32]) -> Non
     amplitude = amplitude_of(samples)
     assert amplitude.mean == float(mean) == exact_mean(samples)
     assert amplitude.rms == math.sqrt(float(mean_square))
+
+
+@given(
+    st.sampled_from([np.int16, np.int32, np.int64, np.float32, np.float64]).flatmap(
+        lambda kind: arrays(kind, st.tuples(st.integers(1, 5), st.integers(1, 40)))
+    )
+)
+def test_means_of_rows_are_those_of_each_row(rows: NDArray[Any]) -> None:
+    each = np.array([exact_mean(row) for row in rows])
+    assert exact_means(rows).tobytes() == each.tobytes()
 
 
 @given(arrays(np.float64, st.integers(1, 60), elements=st.floats(-1e9, 1e9)))

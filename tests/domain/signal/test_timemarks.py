@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from domain.dataset import Channel
 from domain.errors import MalformedError
 from domain.outcomes import Reason
-from domain.signal.timemarks import SamplingQuality, sampling_quality, timeline_of, timing_quality
+from domain.signal.timemarks import (
+    SamplingQuality,
+    Timeline,
+    sampling_quality,
+    timeline_of,
+    timelines_of,
+    timing_quality,
+)
 from tests.domain.recordings import START_NS, channel, marks_at, marks_per_record
 
 RATE_HZ = 200.0
@@ -51,6 +58,29 @@ def test_missing_samples_are_a_gap_of_that_length() -> None:
     assert quality.gap_ratio.value == 0.4
     assert quality.step_seconds.value == 0.0
     assert quality.duplicate_count.value == 0.0
+
+
+def told(timeline: Timeline) -> list[object]:
+    """Everything that a timeline says."""
+    fields = [getattr(timeline, name) for name in timeline.__struct_fields__]
+    return [field.tobytes() if isinstance(field, np.ndarray) else field for field in fields]
+
+
+@pytest.mark.parametrize("starts_ns", [(0, 500_000_000, 2_000_000_000), (0, 2_000_000_000, 500_000_000)])
+def test_channels_have_the_timelines_that_each_has_alone(starts_ns: tuple[int, ...]) -> None:
+    first = records(*starts_ns)
+    channels = [
+        first,
+        channel(
+            -first.samples,
+            marks=[(int(at), int(time)) for at, time in first.marks],
+            timing_quality_percent=[float(number) for number in range(len(starts_ns))],
+        ),
+        records(*starts_ns[:2]),
+        records(*(start + 1 for start in starts_ns)),
+    ]
+    for shared, recorded in zip(timelines_of(channels), channels, strict=True):
+        assert told(shared) == told(timeline_of(recorded))
 
 
 @given(st.integers(0, 4 * DT_NS))
