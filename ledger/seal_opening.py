@@ -1,5 +1,5 @@
-"""Opening the seals of a ledger, many one after the other: is each signed by the keys that ruled at its index,
-over exactly the size and the root that were derived?"""
+"""Opening the seals of a ledger one after the other: is each signed by the keys that ruled at its index, over
+exactly the size and the root that were derived?"""
 
 from __future__ import annotations
 
