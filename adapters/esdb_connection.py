@@ -16,7 +16,10 @@ documented, and what is done about it here:
   caller is cancelled;
 - reconnecting closes the old connection, which waits for each of its persistent subscriptions to say
   good-bye, and one whose call has died never does: every other call would wait for that for ever.  It is
-  closed beside what goes on here, and closing everything at the end takes ``CLOSE_SECONDS_MAX`` at most.
+  closed beside what goes on here, and closing everything at the end takes ``CLOSE_SECONDS_MAX`` at most;
+- what others read over that connection looks as if it had come to its end: an end that means something is
+  looked at twice (``adapters.esdb_log``), and one that was not asked for is none
+  (``adapters.esdb_subscriptions``).
 """
 
 from __future__ import annotations

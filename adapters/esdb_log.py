@@ -106,9 +106,12 @@ class EventStoreDBLog:
         except NotFound:
             await self._refuse_deleted(ledger)
             return 0
-        if not events:
-            raise _hidden(ledger, "every entry is hidden")
-        return int(events[0].stream_position) + 1
+        if events:
+            return int(events[0].stream_position) + 1
+        # There is nothing there, or somebody else connected anew and this read was cut off.
+        if not await self.read(ledger, 0, 1):
+            return 0
+        return await self.size(ledger)
 
     async def read(self, ledger: str, start: int, limit: int) -> list[Record]:
         """See ``EventLog.read``.
@@ -251,6 +254,12 @@ class EventStoreDBLog:
             metadata = await self.connection.call(work)
         except ValueError:
             raise InvalidError("the stream's metadata is not JSON", field=ledger) from None
+        except IndexError:  # a read that was cut off, which the client takes for a whole one
+            raise UnreachableStoreError(
+                "EventStoreDB could not be asked for a stream's metadata",
+                field=ledger,
+                remedy="Repeat it: nothing was changed.",
+            ) from None
         return metadata if isinstance(metadata, dict) else {}
 
     async def _refuse_deleted(self, ledger: str) -> None:

@@ -162,6 +162,7 @@ class _Session:
         self._sources: dict[tuple[int, int], tuple[AbstractAsyncPersistentSubscription, RecordedEvent]] = {}
         self._subscription: AbstractAsyncPersistentSubscription | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._is_closing = False
 
     async def open(self) -> None:
         """Subscribe, so that a refusal is raised here."""
@@ -172,6 +173,7 @@ class _Session:
 
     async def close(self) -> None:
         """Send what was acknowledged, then let the rest go."""
+        self._is_closing = True
         if self._subscription is not None:
             await give_up_after(CLOSE_SECONDS_MAX, self._subscription.stop())
         if self._reading is not None:
@@ -237,7 +239,11 @@ class _Session:
                     await self._subscribe()
                     pause = RETRY_SECONDS
                 await self._take_all()
-                return  # stopped by close
+                if self._is_closing:
+                    return
+                # Somebody else connected anew, and the client stopped this subscription with the connection.
+                self._forget_arrived()
+                continue
             except Exception as error:
                 found = explain(error, self._connection.target, self._connection.seconds_max)
                 self._forget_arrived()

@@ -62,14 +62,15 @@ async def work_together(desk: Desk, queue: WorkQueue, on_stuck: Callable[[Stuck]
     while True:
         # A destination that is new begins where something is left to do.
         start = min(map(cause_of, desk.ledger.pending), default=desk.ledger.size)
+        is_open = False
         try:
             async with queue.work(desk.ledger.name, FLOW, start=start) as session:
-                pause_seconds = 1.0
+                is_open, pause_seconds = True, 1.0
                 await _Worker(desk, queue, session, on_stuck).run()
-        except RefusedByStoreError as error:
-            _log.warning("%s is worked off by each machine for itself: %s", desk.ledger.name, error)
-            await work(desk, on_stuck)
         except TallystickError as error:
+            if isinstance(error, RefusedByStoreError) and not is_open:
+                _log.warning("%s is worked off by each machine for itself: %s", desk.ledger.name, error)
+                await work(desk, on_stuck)
             _log.error("work on %s, next try in %g s: %s", desk.ledger.name, pause_seconds, error)
         await asyncio.sleep(pause_seconds)
         pause_seconds = min(2 * pause_seconds, RETRY_SECONDS_MAX)

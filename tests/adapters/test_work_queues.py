@@ -19,6 +19,7 @@ from adapters.event_logs import open_work_queue
 from adapters.sqlite_log import SQLiteLog
 from adapters.sqlite_work_queue import SQLiteWorkQueue
 from domain.errors import InvalidError, LimitError
+from ledger.errors import UnreachableStoreError
 from ledger.ports import EventLog
 from ledger.work_queue import WorkQueue
 from tests.adapters.esdb_node.fixture import esdb_uri
@@ -103,6 +104,60 @@ async def test_a_server_that_was_restarted_hands_out_what_was_not_done(tmp_path:
         async with open_on(node.uri) as (queue, _), queue.work(name, "a") as session:
             items = await take_and_finish(session, 6)
             assert [item.record.index for item in items] == [4, 5, 6, 7, 8, 9]
+
+
+@pytest.mark.anyio
+async def test_while_a_server_is_gone_nobody_waits_for_ever_and_nothing_seems_to_be_missing(
+    tmp_path: Path,
+) -> None:
+    options = NodeOptions(port=0, path=tmp_path / "node.db")
+    name = new_ledger()
+    with node_in_thread(options) as node:
+        port = node.port
+        log = EventStoreDBLog(f"esdb://127.0.0.1:{port}?tls=false&defaultDeadline=1")
+        queue = EventStoreDBWorkQueue(log.connection)
+        await log.append(name, 0, make_records(1))
+        working = [queue.work(name, destination) for destination in ("a", "b", "c")]
+        sessions = [await each.__aenter__() for each in working]
+        for session in sessions:
+            await take_and_finish(session, 1)
+    for _ in range(10):
+        # Whoever finds the server gone connects anew, while workers try to subscribe over the old connection.
+        asked = [asyncio.wait_for(call, 30) for call in (log.size(name), log.read(name, 0, 1))]
+        for answer in await asyncio.gather(*asked, return_exceptions=True):
+            assert isinstance(answer, UnreachableStoreError), repr(answer)
+        await asyncio.sleep(0.02)
+    with node_in_thread(NodeOptions(port=port, path=options.path)):
+        await until(lambda: _answers(log, name))
+        await log.append(name, 1, make_records(1, start=1))
+        for session in sessions:
+            while (await take_and_finish(session, 1))[0].record.index != 1:
+                pass
+        for each in working:
+            await asyncio.wait_for(each.__aexit__(None, None, None), 30)
+    await asyncio.wait_for(log.close(), 30)
+
+
+async def _answers(log: EventLog, name: str) -> bool:
+    try:
+        return await log.size(name) == 1
+    except UnreachableStoreError:
+        return False
+
+
+@pytest.mark.anyio
+async def test_a_worker_goes_on_when_somebody_else_connects_anew(own_node: Node) -> None:
+    async with open_on(own_node.uri) as (queue, log):
+        name = new_ledger()
+        await log.append(name, 0, make_records(1))
+        async with queue.work(name, "a") as session:
+            await take_and_finish(session, 1)
+            assert isinstance(log, EventStoreDBLog)
+            await (await log.connection.client()).reconnect()
+            await log.append(name, 1, make_records(1, start=1))
+            async with asyncio.timeout(30):
+                while (await take_and_finish(session, 1))[0].record.index != 1:
+                    pass
 
 
 @pytest.fixture
