@@ -8,6 +8,7 @@ from contextlib import closing
 
 from msgspec import Struct
 
+from domain.errors import InvalidError
 from ledger.ports import RecordColumns
 
 # Rows that are handed on together: enough that the work per row counts, few enough to stay in a core's cache.
@@ -53,6 +54,31 @@ class SQLiteColumns(Struct, frozen=True, kw_only=True):
             limit = ROWS_MAX
             while some := rows.fetchmany(limit):
                 columns = RecordColumns(*zip(*some, strict=True))
+                check_types(columns)
                 yield columns
                 bytes_each = 1 + sum(map(len, columns.payloads)) // len(some)
                 limit = max(1, min(ROWS_MAX, READ_BYTES // bytes_each))
+
+
+def check_types(columns: RecordColumns) -> None:
+    """Raises: InvalidError for values of other types than the table has, which a damaged page can give."""
+    for name, column in zip(columns._fields, columns, strict=True):
+        kinds = set(map(type, column))
+        if kinds != {_KINDS[name]}:
+            raise InvalidError(
+                "a record is damaged",
+                field=f"{name} of one of the entries {columns.indices[0]} to {columns.indices[-1]}",
+                expected=_KINDS[name].__name__,
+                actual=", ".join(sorted(kind.__name__ for kind in kinds)),
+                remedy="Run tally audit, and look at the disk.",
+            )
+
+
+_KINDS: dict[str, type] = {
+    "indices": int,
+    "event_ids": bytes,
+    "event_types": str,
+    "entries": bytes,
+    "payloads": bytes,
+    "seals": bytes,
+}

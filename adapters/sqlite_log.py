@@ -16,15 +16,15 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from adapters.sqlite_columns import SQLiteColumns
+from adapters.sqlite_columns import SQLiteColumns, check_types
 from domain.errors import InvalidError, LimitError, MalformedError
 from domain.identifiers import parse_identifier
 from ledger.errors import DamagedStoreError, LedgerConflictError
-from ledger.ports import APPEND_EVENTS_MAX, Record, nothing
+from ledger.ports import APPEND_EVENTS_MAX, Record, RecordColumns, nothing
 
 T = TypeVar("T")
 _Value = int | str | bytes | None
@@ -185,7 +185,6 @@ class _LedgerFile:
         self._writing = ThreadPoolExecutor(1, thread_name_prefix=f"write {ledger}")
         self._reading = ThreadPoolExecutor(1, thread_name_prefix=f"read {ledger}")
         self._local = threading.local()
-        self._opened: list[sqlite3.Connection] = []
         self.grown = asyncio.Event()
 
     async def append(
@@ -219,7 +218,15 @@ class _LedgerFile:
         return await self._on(self._reading, lambda db: _read(db, start, limit))
 
     async def check(self) -> list[str]:
-        return await self._on(self._reading, _check)
+        # On a connection of its own: it reads the whole file, and nobody waits for it.
+        def apart() -> list[str]:
+            try:
+                with closing(self._connect()) as db:
+                    return _check(db)
+            except sqlite3.DatabaseError as error:
+                raise self._refused(error) from error
+
+        return await asyncio.to_thread(apart)
 
     async def close(self) -> None:
         for pool in (self._writing, self._reading):
@@ -356,11 +363,12 @@ def _read(db: sqlite3.Connection, start: int, limit: int) -> list[Record]:
     rows = db.execute(
         f"SELECT {_COLUMNS} FROM records WHERE ledger_index >= ? ORDER BY ledger_index LIMIT ?",
         (start, limit),
-    )
-    return [
-        Record(index=index, event_id=event_id, event_type=event_type, entry=entry, payload=payload, seal=seal)
-        for index, event_id, event_type, entry, payload, seal in rows
-    ]
+    ).fetchall()
+    if not rows:
+        return []
+    columns = RecordColumns(*zip(*rows, strict=True))
+    check_types(columns)
+    return list(columns.records())
 
 
 def _check(db: sqlite3.Connection) -> list[str]:

@@ -180,3 +180,31 @@ def test_processes_that_write_the_same_ledger_never_lose_an_append(tmp_path: Pat
     assert count == 3 * 20 * 2
     assert indices == list(range(count))
     assert findings == []
+
+
+@pytest.mark.parametrize("column", ["event_id", "entry", "payload", "seal"])
+@pytest.mark.parametrize("value", ["'text'", "NULL", "7"])
+def test_a_damaged_page_that_gives_something_else_than_bytes_is_said(
+    tmp_path: Path, column: str, value: str
+) -> None:
+    path = _stored(tmp_path)
+    with sqlite3.connect(path) as db:
+        db.executescript(
+            "CREATE TABLE damaged (ledger_index INTEGER PRIMARY KEY, event_id, event_type, entry, payload, seal);"
+            "INSERT INTO damaged SELECT * FROM records;"
+            f"UPDATE damaged SET {column} = {value} WHERE ledger_index = 1;"
+            "DROP TABLE records; ALTER TABLE damaged RENAME TO records;"
+        )
+    db.close()
+
+    async def read() -> None:
+        log = SQLiteLog(tmp_path)
+        try:
+            with pytest.raises(InvalidError, match="damaged"):
+                await log.read(LEDGER, 0, 10)
+            with pytest.raises(InvalidError, match="damaged"):
+                list(log.column_reader(LEDGER).columns(0, 10))
+        finally:
+            await log.close()
+
+    asyncio.run(read())
