@@ -190,7 +190,8 @@ def test_a_damaged_page_that_gives_something_else_than_bytes_is_said(
     path = _stored(tmp_path)
     with sqlite3.connect(path) as db:
         db.executescript(
-            "CREATE TABLE damaged (ledger_index INTEGER PRIMARY KEY, event_id, event_type, entry, payload, seal);"
+            "CREATE TABLE damaged"
+            "(ledger_index INTEGER PRIMARY KEY, event_id, event_type, entry, payload, seal);"
             "INSERT INTO damaged SELECT * FROM records;"
             f"UPDATE damaged SET {column} = {value} WHERE ledger_index = 1;"
             "DROP TABLE records; ALTER TABLE damaged RENAME TO records;"
