@@ -25,6 +25,7 @@ from ledger.ledger import Ledger, Proposal
 from ledger.ports import Record
 
 PER_APPEND = 100
+CALLERS = 4
 STOCK = "eventsourcing 9.5, SQLite"
 BARE = "bare sqlite3, same rows"
 _INSERT = "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)"
@@ -42,6 +43,7 @@ def rows(scale: Scale) -> Iterator[Row]:
 async def _small(place: Path, turns: int, appends: int) -> list[Row]:
     whole: list[tuple[float, float]] = []
     made: list[tuple[float, float]] = []
+    shared: list[tuple[float, float]] = []
     bare: list[tuple[float, float]] = []
     stock = stock_application(place / "stock.sqlite")
     number, count = 0, appends * PER_APPEND
@@ -72,14 +74,26 @@ async def _small(place: Path, turns: int, appends: int) -> list[Row]:
                 began = time.perf_counter()
                 for source in sources:
                     stock.save(source)
-                made.append((ours, count / (time.perf_counter() - began)))
+                theirs = count / (time.perf_counter() - began)
+                made.append((ours, theirs))
                 bare.append((ours, 2 * count / await _copy(ledger, start, database)))
+                ready = [small_proposals(number + at * PER_APPEND, PER_APPEND) for at in range(appends)]
+                number += count
+                shared.append((await _recorded(ledger, ready, CALLERS), theirs))
+                await _copy(ledger, start + 2 * count, database)
     stock.close()
     return [
         compared(
             "100 events an append", "rate", whole, beside=STOCK, aim=Aim("≥", 2), note="events made in time"
         ),
         compared("the same", "rate", made, beside=STOCK, note="events made beforehand"),
+        compared(
+            f"the same, {CALLERS} callers with 100 each",
+            "rate",
+            shared,
+            beside=STOCK,
+            note="made beforehand; who waits at once shares an append",
+        ),
         compared("the same", "rate", bare, beside=BARE, aim=Aim("≥", 0.6)),
     ]
 
@@ -119,11 +133,16 @@ async def _mixed(place: Path, turns: int, appends: int) -> list[Row]:
     ]
 
 
-async def _recorded(ledger: Ledger, ready: Sequence[Sequence[Proposal]]) -> float:
+async def _recorded(ledger: Ledger, ready: Sequence[Sequence[Proposal]], callers: int = 1) -> float:
     """Events a second."""
+    left = iter(ready)
+
+    async def call() -> None:
+        for proposals in left:
+            await ledger.record(*proposals)
+
     began = time.perf_counter()
-    for proposals in ready:
-        await ledger.record(*proposals)
+    await asyncio.gather(*(call() for _ in range(callers)))
     return sum(map(len, ready)) / (time.perf_counter() - began)
 
 
