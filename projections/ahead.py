@@ -21,7 +21,7 @@ from projections.fold import Folding, Increment, Position
 from projections.view import View, check_chain
 
 # A transaction costs about 10 ms whatever is in it, but the writer should not wait long for the first.
-TRANSACTION_EVENTS: Final = 32_768
+TRANSACTION_EVENTS: Final = 16_384
 FIRST_TRANSACTION_EVENTS: Final = 4_096
 # Of entries and bodies; their rows take about as much, and there are rows of three increments at a time.
 TRANSACTION_BYTES: Final = 48 * 1024 * 1024

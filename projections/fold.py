@@ -182,12 +182,9 @@ def _decided_rows(events: _Events, runs: dict[str, int]) -> tuple[Rows, tuple[st
     rows = {
         RUN_DECIDED.name: _stage(
             RUN_DECIDED, [*place, *judged, *zip(*map(_RUN_FIELDS, decided), strict=True)]
-        )
+        ),
+        METRIC_TRACK.name: _stage(METRIC_TRACK, [*place, [body.metrics for body in decided]]),
     }
-    if tracks := _tracks(
-        METRIC_TRACK, place, [body.metrics for body in decided], bodies.Metric.__struct_fields__
-    ):
-        rows[METRIC_TRACK.name] = tracks
     concerns = [[gate for gate in found if gate.outcome != PASS] for found in gates]
     if tracks := _tracks(CONCERN, place, concerns, ("gate_id", "outcome", "reason", "required")):
         rows[CONCERN.name] = tracks
