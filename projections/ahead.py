@@ -9,6 +9,7 @@ again the ordinary way, and meets the fault there.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, Protocol, runtime_checkable
@@ -23,8 +24,10 @@ from projections.view import View, check_chain
 # A transaction costs about 10 ms whatever is in it, but the writer should not wait long for the first.
 TRANSACTION_EVENTS: Final = 16_384
 FIRST_TRANSACTION_EVENTS: Final = 4_096
-# Of entries and bodies; their rows take about as much, and there are rows of three increments at a time.
-TRANSACTION_BYTES: Final = 48 * 1024 * 1024
+# Of entries and bodies; their rows take about as much, and there are rows of four increments at a time.
+TRANSACTION_BYTES: Final = 32 * 1024 * 1024
+# So that folding goes on while the writer puts what it has on the disk.
+_INCREMENTS_AHEAD: Final = 2
 # What a receipt's row needs stands in its entry.
 _WITHOUT_BODY: Final = WITHOUT_ROWS | {ReceiptIssued.TYPE}
 
@@ -40,8 +43,8 @@ class EventReader(Protocol):
 async def increments_ahead(
     log: EventLog, view: View, stop: int | None = None
 ) -> AsyncGenerator[tuple[Increment, Future[Increment | None]]]:
-    """Increments that continue ``view``, each with the one after it, which is being folded on a thread of its
-    own; none when ``log`` is not read column by column.  Write each before asking for the next.
+    """Increments that continue ``view``, each with the one after it, which may still be folded on a thread of
+    its own; none when ``log`` is not read column by column.  Write each before asking for the next.
 
     Raises: as ``FoldedAhead.next``.
     """
@@ -51,10 +54,10 @@ async def increments_ahead(
     ahead = FoldedAhead(reader, view.ledger, view.position, view.open_runs, stop)
     thread = ThreadPoolExecutor(1, thread_name_prefix=f"fold ahead {view.ledger}")
     try:
-        following = thread.submit(ahead.next)
-        while (increment := await asyncio.wrap_future(following)) is not None:
-            following = thread.submit(ahead.next)
-            yield increment, following
+        following = deque(thread.submit(ahead.next) for _ in range(_INCREMENTS_AHEAD))
+        while (increment := await asyncio.wrap_future(following.popleft())) is not None:
+            following.append(thread.submit(ahead.next))
+            yield increment, following[0]
     finally:
         # It may still fold in vain; nobody waits for that, nor asks what was wrong with it.
         thread.shutdown(wait=False, cancel_futures=True)
