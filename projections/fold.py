@@ -124,17 +124,16 @@ class _Events(NamedTuple):
 
 
 def _by_type(columns: RecordColumns) -> dict[str, _Events]:
-    found: dict[str, _Events] = {}
-    for index, event_type, entry, payload in zip(
-        columns.indices, columns.event_types, columns.entries, columns.payloads, strict=True
-    ):
-        events = found.get(event_type)
-        if events is None:
-            events = found[event_type] = _Events([], [], [])
-        events.indices.append(index)
-        events.entries.append(entry)
-        events.payloads.append(payload)
-    return found
+    places: defaultdict[str, list[int]] = defaultdict(list)
+    for at, event_type in enumerate(columns.event_types):
+        places[event_type].append(at)
+    indices, entries, payloads = columns.indices, columns.entries, columns.payloads
+    return {
+        event_type: _Events(
+            [indices[at] for at in found], [entries[at] for at in found], [payloads[at] for at in found]
+        )
+        for event_type, found in places.items()
+    }
 
 
 def _fold_slice(columns: RecordColumns, runs: dict[str, int]) -> tuple[Rows, dict[str, int], tuple[str, ...]]:
