@@ -17,6 +17,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -57,18 +58,27 @@ _COLUMNS = "ledger_index, event_id, event_type, entry, payload, seal"
 # One statement stores a whole append, if the ledger is as large as the writer believes: SQLite takes the
 # write lock, looks, stores and commits without holding the interpreter.  Several statements would each have
 # to ask for the interpreter back, and while another thread computes, each would wait for that thread's turn
-# to end.  Rows are made up to a power of two with empty ones, so that few statements are prepared.
-_ROWS = tuple(1 << power for power in range(APPEND_EVENTS_MAX.bit_length()))
+# to end.  Rows are made up with some empty ones, so that few statements are prepared.
 _COLUMN_COUNT = 6
-_INSERT = {
-    count: (
+_STATEMENTS_MAX = 128
+
+
+@cache
+def _insert(row_count: int) -> str:
+    return (
         f"INSERT INTO records ({_COLUMNS})"
-        f" SELECT * FROM (VALUES {','.join(['(?, ?, ?, ?, ?, ?)'] * count)}) WHERE column1 IS NOT NULL"
+        f" SELECT * FROM (VALUES {','.join(['(?, ?, ?, ?, ?, ?)'] * row_count)}) WHERE column1 IS NOT NULL"
         " AND (SELECT coalesce(max(ledger_index) + 1, 0) FROM records) = ?"
         " AND (SELECT count(*) FROM records WHERE ledger_index = ? AND entry = ? AND payload = ?) = ?"
     )
-    for count in _ROWS
-}
+
+
+def _room(record_count: int) -> int:
+    """Rows of the statement that stores so many records: at most an eighth more."""
+    step = 1 << max(0, (record_count - 1).bit_length() - 4)
+    return -(-record_count // step) * step
+
+
 PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=FULL",
@@ -195,7 +205,7 @@ class _LedgerFile:
         meanwhile: Callable[[], None],
     ) -> None:
         loop = asyncio.get_running_loop()
-        statement, values = _INSERT[_room(records)], _values(expected_size, records, after)
+        statement, values = _insert(_room(len(records))), _values(expected_size, records, after)
 
         def store(db: sqlite3.Connection) -> None:
             # The loop gets the interpreter when SQLite gives it back, so the two work side by side.
@@ -276,7 +286,12 @@ class _LedgerFile:
         return db
 
     def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
+        db = sqlite3.connect(
+            self._path,
+            timeout=BUSY_TIMEOUT_SECONDS,
+            isolation_level=None,
+            cached_statements=_STATEMENTS_MAX,
+        )
         for pragma in PRAGMAS:
             db.execute(f"PRAGMA {pragma}")
         if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'records'").fetchone():
@@ -332,11 +347,6 @@ def _size(db: sqlite3.Connection) -> int:
     return 0 if last is None else int(last) + 1
 
 
-def _room(records: Sequence[Record]) -> int:
-    """Rows of the statement that these records are stored by."""
-    return 1 << (len(records) - 1).bit_length()
-
-
 def _values(expected_size: int, records: Sequence[Record], after: Record | None) -> list[_Value]:
     """What is given to the statement that stores ``records`` after ``after``."""
     values: list[_Value] = []
@@ -349,7 +359,7 @@ def _values(expected_size: int, records: Sequence[Record], after: Record | None)
             record.payload,
             record.seal,
         )
-    values += [None] * (_COLUMN_COUNT * (_room(records) - len(records)))
+    values += [None] * (_COLUMN_COUNT * (_room(len(records)) - len(records)))
     if after is None:
         values += (expected_size, None, None, None, 0)
     else:

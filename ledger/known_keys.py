@@ -22,6 +22,9 @@ PROBES = 4
 FIRST_CAPACITY = 1 << 14
 # A full filter is joined by one that is so many times as large.
 GROWTH = 4
+# So many keys are looked for one by one: arrays cost more.
+FEW = 8
+_HASH_MASK = (1 << 64) - 1
 
 _Positions = npt.NDArray[np.uint64]
 
@@ -33,12 +36,17 @@ class _Filter:
         self.capacity = capacity
         self.count = 0
         self._bits = np.zeros(capacity * BITS_PER_KEY // 8, np.uint8)
-        self._mask = np.uint64(capacity * BITS_PER_KEY - 1)
+        self._last = capacity * BITS_PER_KEY - 1
+        self._mask = np.uint64(self._last)
 
     def add(self, probes: _Positions) -> None:
         self.count += len(probes)
         at = probes & self._mask
         np.bitwise_or.at(self._bits, at >> np.uint64(3), _bit(at))
+
+    def holds_bit(self, probe: int) -> bool:
+        at = probe & self._last
+        return bool(self._bits[at >> 3] >> (at & 7) & 1)
 
     def may_hold(self, probes: _Positions) -> npt.NDArray[np.bool_]:
         at = probes & self._mask
@@ -69,13 +77,21 @@ class KnownKeys:
 
     def may_hold(self, keys: Sequence[str]) -> list[str]:
         """Those of ``keys`` that may have been taken in; the others were not."""
-        if not keys:
-            return []
+        if len(keys) <= FEW:
+            return [key for key in keys if self._may_hold(key)]
         probes = _probes(keys)
         found = self._filters[0].may_hold(probes)
         for larger in self._filters[1:]:
             found |= larger.may_hold(probes)
         return [keys[at] for at in np.flatnonzero(found).tolist()]
+
+    def _may_hold(self, key: str) -> bool:
+        hashed = hash(key) & _HASH_MASK
+        step = hashed >> 32 | 1
+        return any(
+            all(filter_.holds_bit(hashed + number * step) for number in range(PROBES))
+            for filter_ in self._filters
+        )
 
 
 def _probes(keys: Sequence[str]) -> _Positions:

@@ -5,16 +5,15 @@ append before is stored, the draft is sealed and stored → its callers are answ
 one before ends, although that is not stored yet; when storing that fails, the draft is thrown away and its
 callers are taken in again.  So nobody is answered before everything under his seal is durable.
 
-Whoever waits at the same time shares an append (group commit), or one of two that take turns.
+Whoever waits at the same time shares an append (group commit).
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from domain.errors import TallystickError
 from domain.events import Recorded
@@ -24,9 +23,6 @@ from ledger.ports import Record
 
 # A writer that loses this often to others reports it instead of spinning.
 CONFLICTS_MAX = 64
-# An idle store begins once drafting has taken this part of the time that storing takes.  On a slow store
-# nearly everybody shares an append; on a quick one it does not wait for the interpreter.
-DRAFTED_AHEAD = 0.25
 
 
 class Book(Protocol):
@@ -59,12 +55,6 @@ class Book(Protocol):
         """The events at these places, of which some were in the ledger before."""
 
 
-class _Storing(NamedTuple):
-    draft: Draft
-    callers: list[Caller]
-    task: asyncio.Task[None]
-
-
 class Writer:
     """Run it in a task of its own; callers ask from the same event loop."""
 
@@ -73,15 +63,16 @@ class Writer:
         self._waiting: deque[Caller] = deque()
         self._wake = asyncio.Event()
         self._is_closing = False
+        self._is_remote = False
         self._draft: Draft | None = None
         self._callers: list[Caller] = []
         """Who is in the open draft."""
         self._is_full = False
         self._found: dict[str, int] = {}
         """Facts that callers asked for again, and where they are."""
-        self._storing: _Storing | None = None
-        self._store_seconds = 1.0
-        """How long the last append took to store."""
+        self._storing: Draft | None = None
+        self._stored_for: list[Caller] = []
+        """Who is in the draft that is being stored."""
         self._conflicts = 0
         self._answering: set[asyncio.Task[None]] = set()
 
@@ -93,7 +84,10 @@ class Writer:
     def ask(self, caller: Caller) -> None:
         """Let somebody wait."""
         self._waiting.append(caller)
-        self._wake.set()
+        if self._storing is None:
+            self._wake.set()
+        elif not self._is_remote:
+            self._take_in()
 
     def close(self) -> None:
         """Finish what was asked, then end."""
@@ -103,61 +97,57 @@ class Writer:
     async def run(self) -> None:
         """Until it is closed and nobody waits."""
         try:
-            while not (self._is_closing and self._is_idle):
+            while self._waiting or not self._is_closing:
                 await self._wake.wait()
                 self._wake.clear()
-                if self._storing is not None and self._storing.task.done():
-                    await self._finish(self._storing)
-                await self._take_in()
-                while self._draft is not None and self._storing is None:
-                    await self._begin(self._draft)
-                    await self._take_in()
+                await self._take_in_all()
+                while self._draft is not None:
+                    await self._carry_out(self._draft)
+                    await self._take_in_all()
         except BaseException as error:
-            stored = [] if self._storing is None else self._storing.callers
-            _fail([*stored, *self._callers, *self._waiting], error)
+            _fail([*self._stored_for, *self._callers, *self._waiting], error)
             raise
 
-    @property
-    def _is_idle(self) -> bool:
-        return not self._waiting and self._draft is None and self._storing is None
-
-    async def _take_in(self) -> None:
+    async def _take_in_all(self) -> None:
         """Take into the open draft whoever waits and fits."""
-        is_remote = bool(self._waiting) and self._book.is_deciding_remote
-        began = time.perf_counter()
-        while self._waiting and not self._is_full:
-            if self._is_long_enough(began):
-                return
-            if self._waiting[0].future.cancelled():
-                self._waiting.popleft()
-                continue
-            draft = self._draft
-            if draft is None:
-                draft = self._draft = self._open()
+        self._is_remote = bool(self._waiting) and self._book.is_deciding_remote
+        if not self._is_remote:
+            self._take_in()
+            return
+        # A key that is far away keeps nobody else waiting.
+        while (draft := self._with_room()) is not None:
             caller = self._waiting.popleft()
-            # A key that is far away keeps nobody else waiting.
-            if await asyncio.to_thread(draft.add, caller) if is_remote else draft.add(caller):
-                self._callers.append(caller)
+            self._take(caller, is_taken=await asyncio.to_thread(draft.add, caller))
+
+    def _take_in(self) -> None:
+        while (draft := self._with_room()) is not None:
+            caller = self._waiting.popleft()
+            self._take(caller, is_taken=draft.add(caller))
+
+    def _with_room(self) -> Draft | None:
+        """The open draft, if somebody waits for whom it may have room."""
+        while self._waiting and self._waiting[0].future.cancelled():
+            self._waiting.popleft()
+        if not self._waiting or self._is_full:
+            return None
+        if self._draft is None:
+            storing = self._storing
+            if storing is None:
+                self._draft = self._book.draft(self._book.position(), self._found)
             else:
-                self._waiting.appendleft(caller)
-                self._is_full = True
+                # What is being stored is taken for stored.
+                self._draft = self._book.draft(storing.end, {**self._found, **storing.places})
+        return self._draft
 
-    def _is_long_enough(self, began: float) -> bool:
-        """Whether the store, which has nothing to do, should begin with what was drafted since ``began``; the
-        others are drafted meanwhile."""
-        if self._storing is not None or self._draft is None:
-            return False
-        return time.perf_counter() - began > DRAFTED_AHEAD * self._store_seconds
+    def _take(self, caller: Caller, *, is_taken: bool) -> None:
+        if is_taken:
+            self._callers.append(caller)
+        else:
+            self._waiting.appendleft(caller)
+            self._is_full = True
 
-    def _open(self) -> Draft:
-        storing = self._storing
-        if storing is None:
-            return self._book.draft(self._book.position(), self._found)
-        # What is being stored is taken for stored.
-        return self._book.draft(storing.draft.end, {**self._found, **storing.draft.places})
-
-    async def _begin(self, draft: Draft) -> None:
-        """Seal the open draft and begin to store it."""
+    async def _carry_out(self, draft: Draft) -> None:
+        """Seal the open draft, store it and answer."""
         try:
             if known := await self._book.known(draft.places):
                 # Rare, so it is cheaper to begin again than to look before each event.
@@ -169,43 +159,38 @@ class Writer:
             _fail(self._callers, error)
             self._take_back()
             return
-        callers = self._callers
+        self._stored_for = self._callers
         self._draft, self._callers, self._is_full, self._found = None, [], False, {}
-        if not records:
-            self._answer(draft)
-            return
-        task = asyncio.create_task(self._store(draft, records))
-        task.add_done_callback(lambda _: self._wake.set())
-        self._storing = _Storing(draft, callers, task)
-
-    async def _store(self, draft: Draft, records: Sequence[Record]) -> None:
-        began = time.perf_counter()
-        await self._book.store(draft, records)
-        self._store_seconds = time.perf_counter() - began
-        self._answer(draft)
-
-    async def _finish(self, storing: _Storing) -> None:
-        """Go on after an append that is stored, or was not."""
-        self._storing = None
         try:
-            try:
-                storing.task.result()
+            if records:
+                self._storing = draft
+                await self._book.store(draft, records)
                 self._conflicts = 0
-            except LedgerConflictError as conflict:
-                # What was drafted on top of it is drafted again, after those who were overtaken.
-                self._take_back()
-                self._conflicts += 1
-                if self._conflicts > CONFLICTS_MAX:
-                    self._conflicts = 0
-                    raise
-                await asyncio.sleep(0.001 * min(self._conflicts, 20))
-                await self._book.overtaken(conflict)
-                self._waiting.extendleft(reversed(storing.callers))
-        except BaseException as error:
+            self._answer(draft)
+        except LedgerConflictError as conflict:
+            await self._redo(conflict)
+        except Exception as error:
             self._take_back()
-            _fail(storing.callers, error)
-            if not isinstance(error, Exception):
-                raise
+            _fail(self._stored_for, error)
+        finally:
+            self._storing = None
+        self._stored_for = []
+
+    async def _redo(self, conflict: LedgerConflictError) -> None:
+        """Take in again who was overtaken, and after them those who were drafted on top of it."""
+        self._storing = None
+        self._take_back()
+        self._conflicts += 1
+        try:
+            if self._conflicts > CONFLICTS_MAX:
+                raise conflict
+            await asyncio.sleep(0.001 * min(self._conflicts, 20))
+            await self._book.overtaken(conflict)
+        except Exception as error:
+            self._conflicts = 0
+            _fail(self._stored_for, error)
+        else:
+            self._waiting.extendleft(reversed(self._stored_for))
 
     def _take_back(self) -> None:
         """Throw the open draft away; whoever is in it waits again, before all others."""
