@@ -16,7 +16,6 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -104,6 +103,7 @@ class Draft:
         self._found = found
         self._state = start.state
         self._proposals: list[Proposal] = []
+        self._names: list[str] = []
         self._times: list[int] = []
         self._recorded: list[Recorded] = []
         self._keys: dict[str, int] = {}
@@ -145,7 +145,8 @@ class Draft:
             proposals = caller.proposals if caller.decide is None else caller.decide(self.state)
             bodies = [encode_event(proposal.event) for proposal in proposals]
             byte_count = sum(map(len, bodies)) + _ENTRY_BYTES * len(bodies)
-            _check_sizes(bodies, byte_count)
+            if byte_count > PAYLOAD_BYTES_MAX or len(bodies) > APPEND_EVENTS_MAX:
+                _check_sizes(bodies, byte_count)
             if mark and (
                 mark + len(proposals) > APPEND_EVENTS_MAX or self._byte_count + byte_count > APPEND_BYTES_MAX
             ):
@@ -210,7 +211,10 @@ class Draft:
     def topics(self) -> list[tuple[str, ...]]:
         """What each event is filed under."""
         self.fold()
-        return [filed_under(recorded) for recorded in self._recorded]
+        return [
+            filed_under(recorded.event, recorded.subject, name)
+            for recorded, name in zip(self._recorded, self._names, strict=True)
+        ]
 
     def recorded(self, index: int) -> Recorded | None:
         """The event at ``index``, if it is one of this draft's."""
@@ -271,6 +275,7 @@ class Draft:
             )
             leaves.append(leaf)
             self._proposals.append(proposal)
+            self._names.append(key)
             self._times.append(time_ns)
             answer.append(index)
             index += 1
@@ -279,7 +284,13 @@ class Draft:
 
     def _cut(self, mark: int, folded: int) -> None:
         """Forget all but the first ``mark`` events, and what followed from all but the first ``folded``."""
-        parallel: tuple[list[Any], ...] = (self.records, self.leaves, self._proposals, self._times)
+        parallel: tuple[list[Any], ...] = (
+            self.records,
+            self.leaves,
+            self._proposals,
+            self._names,
+            self._times,
+        )
         for some in parallel:
             del some[mark:]
         del self._recorded[folded:]

@@ -342,8 +342,8 @@ class Ledger:
                         )
             folded = self._fold_all(records)
             self._frontier, self._previous = frontier, previous
-            filings = self.index.filings([filed_under(recorded) for recorded in folded])
-            self.index.advance(records[0].index, leaves, filings)
+            topics = [filed_under(recorded.event, recorded.subject, name) for recorded, name in folded]
+            self.index.advance(records[0].index, leaves, self.index.filings(topics))
             self._announce()
 
     def _check_link(self, record: Record, index: int, previous: str) -> None:
@@ -359,7 +359,8 @@ class Ledger:
         event = read_key_event(record.payload, recorded_of(record).event)
         return check_key_event(keys, self.origin, record.index, event)
 
-    def _fold_all(self, records: Sequence[Record]) -> list[Recorded]:
+    def _fold_all(self, records: Sequence[Record]) -> list[tuple[Recorded, str]]:
+        """Fold examined records; each event with the name of the fact."""
         folded = [recorded_of_examined(record) for record in records]
         state = self._state
         for recorded in folded:
@@ -369,10 +370,11 @@ class Ledger:
             if kind in FLOWING:
                 self._settle(answered_key(recorded), next_commands(state, recorded))
         self._state = replace(state, size=folded[-1].index + 1)
-        self._known.add([key for recorded in folded if (key := unique_key(recorded.event))])
+        names = [unique_key(recorded.event) for recorded in folded]
+        self._known.add([name for name in names if name])
         self._time_ns, self._head = folded[-1].recorded_at_ns, records[-1]
         self._seal = next((record.seal for record in reversed(records) if record.seal), self._seal)
-        return folded
+        return list(zip(folded, names, strict=True))
 
     def _settle(self, answered: str, commands: Sequence[Command]) -> None:
         if answered:

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from domain.canonical import JSON_ERRORS
 from domain.errors import TallystickError
-from domain.events import Event, ReceiptIssued, Recorded
+from domain.events import Event, ReceiptIssued
 from domain.lookups import unique_key
 from ledger.ports import Record
 from ledger.receipt import receipt_id_of
@@ -65,18 +65,18 @@ def named(name: str) -> str:
     return f"name:{name}"
 
 
-def filed_under(recorded: Recorded) -> tuple[str, ...]:
-    """Everything that an entry is filed under."""
-    event = recorded.event
-    always = (f"type:{event.TYPE}", f"subject:{recorded.subject}", *mentions_of(event))
-    name = unique_key(event)
+def filed_under(event: Event, subject: str, name: str) -> tuple[str, ...]:
+    """Everything that the entry of ``event`` is filed under; ``name`` is the name of the fact, if it has one
+    (``domain.lookups.unique_key``)."""
+    always = (f"type:{event.TYPE}", f"subject:{subject}", *mentions_of(event))
     return (*always, f"name:{name}") if name else always
 
 
 def filings_of(record: Record) -> frozenset[str]:
     """Everything that a stored entry is filed under; less for a body that cannot be read."""
     try:
-        return frozenset(filed_under(recorded_of(record)))
+        recorded = recorded_of(record)
+        return frozenset(filed_under(recorded.event, recorded.subject, unique_key(recorded.event)))
     except TallystickError:
         return frozenset((of_type(record.event_type),))
 
