@@ -8,7 +8,8 @@ from pathlib import Path
 
 from adapters.sqlite_index import SQLiteIndex
 from adapters.sqlite_log import SQLiteLog
-from ledger.ledger import Ledger
+from domain.events import BatchIngested
+from ledger.ledger import Ledger, Proposal
 from ledger.ports import EventLog, SigningKeys
 from tests.ledger.key_ring import KeyRing
 from tests.ledger.signing_key import SigningKey
@@ -31,6 +32,21 @@ def ticking_clock(start_ns: int = START_NS) -> Callable[[], int]:
         return now
 
     return clock
+
+
+def batch(number: int) -> Proposal:
+    """An event that changes nothing but the size; the same number is the same fact."""
+    event = BatchIngested(
+        batch_id=f"b{number}",
+        source_id="s",
+        kind="samples",
+        media_type="text/csv",
+        byte_count=1,
+        digest="sha256:" + f"{number:064x}",
+        is_encrypted=False,
+        received_at_ns=number,
+    )
+    return Proposal(event=event, actor="cli", subject=f"batch/b{number}")
 
 
 @asynccontextmanager

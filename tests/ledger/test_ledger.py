@@ -23,7 +23,7 @@ from ledger.ports import PAYLOAD_BYTES_MAX, EventLog, Record, nothing
 from ledger.tlog_proof import verify_tlog_proof
 from tests.adapters.esdb_node.fixture import esdb_uri
 from tests.ledger import desk
-from tests.ledger.desk import ORIGIN, TENANT, open_ledger, ticking_clock
+from tests.ledger.desk import ORIGIN, TENANT, batch, open_ledger, ticking_clock
 from tests.ledger.names_apart import NamesApart
 from tests.ledger.signing_key import SigningKey
 
@@ -45,20 +45,6 @@ def device(number: int) -> Proposal:
         device_id=f"d{number}", manufacturer="m", model="x", serial_number=str(number), channels=()
     )
     return Proposal(event=event, actor="cli", subject=f"device/d{number}")
-
-
-def batch(number: int) -> Proposal:
-    event = BatchIngested(
-        batch_id=f"b{number}",
-        source_id="s",
-        kind="samples",
-        media_type="text/csv",
-        byte_count=1,
-        digest="sha256:" + f"{number:064x}",
-        is_encrypted=False,
-        received_at_ns=number,
-    )
-    return Proposal(event=event, actor="cli", subject=f"batch/b{number}")
 
 
 @pytest.mark.anyio

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from adapters.sqlite_log import SQLiteLog
-from domain.events import BatchIngested, Recorded
+from domain.events import Recorded
 from domain.state import State
 from ledger.audit import audit
 from ledger.errors import LedgerConflictError
 from ledger.ledger import Ledger, Proposal, ledger_name
 from ledger.ports import EventLog, Record, nothing
 from ledger.writer import CONFLICTS_MAX
-from tests.ledger.desk import TENANT, open_ledger
+from tests.ledger.desk import TENANT, batch, open_ledger
 
 NAME = ledger_name(TENANT)
 
@@ -71,20 +71,6 @@ async def gated(folder: Path) -> AsyncIterator[tuple[Ledger, GatedLog]]:
     report = await audit(log, NAME)
     assert report.findings == ()
     await log.close()
-
-
-def batch(number: int) -> Proposal:
-    event = BatchIngested(
-        batch_id=f"b{number}",
-        source_id="s",
-        kind="samples",
-        media_type="text/csv",
-        byte_count=1,
-        digest="sha256:" + f"{number:064x}",
-        is_encrypted=False,
-        received_at_ns=number,
-    )
-    return Proposal(event=event, actor="cli", subject=f"batch/b{number}")
 
 
 async def asked(ledger: Ledger, *numbers: int) -> list[asyncio.Task[tuple[Recorded, ...]]]:
