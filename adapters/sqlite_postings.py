@@ -31,6 +31,8 @@ RUN_ENTRIES_MAX = 1 << 18
 # A row fills most of a page.
 KEYS_PER_ROW = 400
 ROWS_TOGETHER = 256
+# Postings in memory that are looked through one by one, before they are sorted.
+UNSORTED_KEYS_MAX = 8_192
 _PLACE_BITS = 32
 _PLACE_MASK = (1 << _PLACE_BITS) - 1
 _CRC_MASK = 0x7FFFFFFF
@@ -73,6 +75,8 @@ class Postings:
         self.start = start
         self._count = 0
         self._keys = array("q")
+        self._sorted: _Keys = np.empty(0, np.int64)
+        """The first of ``_keys``, sorted when somebody looked for something."""
 
     @property
     def stop(self) -> int:
@@ -94,10 +98,16 @@ class Postings:
 
     def filed(self, topics: Sequence[str]) -> list[int]:
         """Entries that are filed under all of ``topics``, ascending."""
-        keys = np.array(self._keys, np.int64)
-        crcs, places = keys >> _PLACE_BITS, keys & _PLACE_MASK
-        found = _all_of(np.unique(places[crcs == topic_key(topic)]) for topic in topics)
+        tail = np.array(self._keys[len(self._sorted) :], np.int64)
+        if len(tail) > UNSORTED_KEYS_MAX:
+            self._sorted, tail = np.concatenate((self._sorted, tail)), tail[:0]
+            self._sorted.sort(kind="stable")
+        found = _all_of(self._places(topic_key(topic), tail) for topic in topics)
         return [self.start + int(place) for place in found]
+
+    def _places(self, key: int, tail: _Keys) -> _Keys:
+        both = np.concatenate((_between(self._sorted, key), tail[tail >> _PLACE_BITS == key]))
+        return np.unique(both & _PLACE_MASK)
 
     def sorted_from(self, first: int) -> _Keys:
         """The postings of the entries from ``first`` on, sorted, with places from there on."""
@@ -163,8 +173,12 @@ def _places(db: sqlite3.Connection, run: int, key: int) -> _Keys:
         " (SELECT max(first) FROM postings WHERE run = ?1 AND first <= ?2), ?2) ORDER BY first",
         (run, low, high),
     )
-    keys = np.frombuffer(b"".join([row[0] for row in rows]), np.int64)
-    return keys[np.searchsorted(keys, low) : np.searchsorted(keys, high)] & _PLACE_MASK
+    return _between(np.frombuffer(b"".join([row[0] for row in rows]), np.int64), key) & _PLACE_MASK
+
+
+def _between(keys: _Keys, key: int) -> _Keys:
+    """Those of sorted postings that are filed under a topic."""
+    return keys[np.searchsorted(keys, key << _PLACE_BITS) : np.searchsorted(keys, (key + 1) << _PLACE_BITS)]
 
 
 def _run(db: sqlite3.Connection, run: int) -> _Keys:

@@ -15,12 +15,7 @@ from ledger.entry import parse_entry
 from ledger.ledger import Ledger
 from ledger.mentions import filings_of
 from ledger.ports import Record
-from ledger.recorded import record_at
-
-# Neighbours that are read together although some of them are not wanted, and how many at most: bodies have up
-# to 900 kB.
-_GAP_MAX = 16
-_TOGETHER_MAX = 64
+from ledger.recorded import TOGETHER_MAX, record_at, stretches
 
 
 async def first_recorded_from(ledger: Ledger, time_ns: int) -> int:
@@ -55,7 +50,7 @@ async def search_entries(
     while start < stop:
         indices = await asyncio.to_thread(ledger.index.find_entries, topics, start, limit + 1)
         chosen = {index for index in indices if index < stop}
-        for first, last in _together(sorted(chosen)):
+        for first, last in stretches(sorted(chosen)):
             for record in await ledger.read(first, last - first + 1):
                 if record.index not in chosen or not _is_filed(record, topics):
                     continue
@@ -76,25 +71,14 @@ async def read_entries(
     found: list[Record] = []
     byte_count = 0
     while start < stop:
-        for record in await ledger.read(start, min(_TOGETHER_MAX, stop - start)):
+        for record in await ledger.read(start, min(TOGETHER_MAX, stop - start)):
             if len(found) == limit or byte_count > bytes_max:
                 return Found(tuple(found), record.index)
             found.append(record)
             byte_count += len(record.payload)
-        start += _TOGETHER_MAX
+        start += TOGETHER_MAX
     return Found(tuple(found), None)
 
 
 def _is_filed(record: Record, topics: Sequence[str]) -> bool:
     return filings_of(record) >= set(topics)
-
-
-def _together(indices: Sequence[int]) -> list[tuple[int, int]]:
-    """First and last of each stretch of indices that is read at once."""
-    stretches: list[tuple[int, int]] = []
-    for index in indices:
-        if stretches and index - stretches[-1][1] <= _GAP_MAX and index - stretches[-1][0] < _TOGETHER_MAX:
-            stretches[-1] = (stretches[-1][0], index)
-        else:
-            stretches.append((index, index))
-    return stretches

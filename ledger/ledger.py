@@ -46,7 +46,7 @@ from ledger.ports import (
     Signer,
     SigningKeys,
 )
-from ledger.recorded import record_at, recorded_of, recorded_of_examined
+from ledger.recorded import record_at, recorded_of, recorded_of_examined, stretches
 from ledger.sealing_keys import open_seal, ruling_keys
 from ledger.tiles import Tile, prove_consistency, prove_inclusion
 from ledger.tlog_proof import TlogProof
@@ -405,12 +405,27 @@ class Ledger:
 
     async def known(self, keys: Collection[str]) -> dict[str, int]:
         """Those of these names of facts that the ledger has, and where."""
+        suspects = self._known.may_hold(list(keys))
+        if not suspects:
+            return {}
+        # Whoever sends again sends much again: one way to the index for all, and few to the log.
+        candidates = await asyncio.to_thread(self._candidates, suspects)
+        filed: dict[int, frozenset[str]] = {}
+        for first, last in stretches(sorted({index for some in candidates for index in some})):
+            for record in await self.read(first, last - first + 1):
+                filed[record.index] = filings_of(record)
         found = {}
-        for key in self._known.may_hold(list(keys)):
-            index = await self.find(key)
+        for key, some in zip(suspects, candidates, strict=True):
+            topic = named(key)
+            index = next((index for index in some if topic in filed.get(index, ())), None)
+            if index is None and (len(some) == _CANDIDATES or not filed.keys() >= set(some)):
+                index = await self.find(key)  # there are more, or the log gave fewer than it was asked for
             if index is not None:
                 found[key] = index
         return found
+
+    def _candidates(self, keys: Sequence[str]) -> list[list[int]]:
+        return [self.index.find_entries((named(key),), 0, _CANDIDATES) for key in keys]
 
     async def seal(self, draft: Draft) -> list[Record]:
         """The draft's records with their seal.  Raises: InvalidError where a key that rules is not held."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 from domain.errors import InvalidError, UnknownError
@@ -11,6 +12,11 @@ from ledger.entry import parse_entry
 from ledger.ports import EventLog, Record
 
 E = TypeVar("E")
+
+# Neighbours that are read together although some of them are not wanted, and how many at most: bodies have up
+# to 900 kB.
+GAP_MAX = 16
+TOGETHER_MAX = 64
 
 
 def recorded_of(record: Record) -> Recorded:
@@ -60,3 +66,14 @@ def event_of(recorded: Recorded, kind: type[E]) -> E:
             actual=recorded.event.TYPE,
         )
     return recorded.event
+
+
+def stretches(indices: Sequence[int]) -> list[tuple[int, int]]:
+    """First and last of each stretch of ascending indices that is read at once."""
+    found: list[tuple[int, int]] = []
+    for index in indices:
+        if found and index - found[-1][1] <= GAP_MAX and index - found[-1][0] < TOGETHER_MAX:
+            found[-1] = (found[-1][0], index)
+        else:
+            found.append((index, index))
+    return found

@@ -183,6 +183,15 @@ def test_runs_are_joined_and_find_the_same(tmp_path: Path) -> None:
     assert len(runs) < 2 * 2_000 // 256 + 8
 
 
+def test_what_waits_is_found_whether_it_was_sorted_or_came_after(tmp_path: Path) -> None:
+    with patch.object(module, "UNSORTED_KEYS_MAX", 16), opened(tmp_path / "index.sqlite") as index:
+        for start in range(0, 200, 5):
+            topics = [("even" if at % 2 == 0 else "odd", f"name/{at}") for at in range(start, start + 5)]
+            index.advance(start, [bytes(32)] * 5, index.filings(topics))
+            assert index.find_entries(["odd"], 0, 1_000) == list(range(1, start + 5, 2))
+            assert index.find_entries(["even", f"name/{start // 2 * 2}"], 0, 10) == [start // 2 * 2]
+
+
 def test_topics_with_one_checksum_give_each_others_entries_and_lose_none(tmp_path: Path) -> None:
     """CRC-32 of these two is the same; whoever asks looks at the entries."""
     assert topic_key("plumless") == topic_key("buckeroo")

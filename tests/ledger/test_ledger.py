@@ -221,6 +221,18 @@ async def test_two_writers_register_a_device_once(tmp_path: Path) -> None:
         assert await two.append(register_once) == ()
 
 
+@pytest.mark.anyio
+async def test_many_facts_sent_again_among_new_ones_keep_their_places(tmp_path: Path) -> None:
+    async with open_ledger(tmp_path) as ledger:
+        for start in range(0, 300, 100):
+            await ledger.record(*(batch(number) for number in range(start, start + 100)))
+        again = [7, *range(298, 340, 3), 150, 151, 290, 7]
+        placed = await ledger.record(*(batch(number) for number in again))
+        assert [one.index - 2 for one in placed if one.index < 302] == [n for n in again if n < 300]
+        assert len({one.index for one in placed if one.index >= 302}) == len([n for n in again if n >= 300])
+        assert ledger.size == 302 + len([n for n in again if n >= 300])
+
+
 class FailingLog:
     """A real store that fails as stores do: before the write, or after it."""
 
