@@ -439,7 +439,8 @@ class Ledger:
 
         Nothing is stored on top of bytes that are no longer what was sealed: the store compares the last
         entry and its body.  What lies further back is compared at the next opening, and by audits.
-        Raises: LedgerConflictError when something else was appended first; DamagedStoreError.
+        Raises: LedgerConflictError when something else was appended first; DamagedStoreError; InvalidError
+        for a store that has lost entries.
         """
         filings = None
 
@@ -451,7 +452,15 @@ class Ledger:
                 self._known.add(list(draft.places))
 
         async with self._catch_up_lock:
-            await self.log.append(self.name, draft.start_size, records, after=self._head, meanwhile=prepare)
+            try:
+                await self.log.append(
+                    self.name, draft.start_size, records, after=self._head, meanwhile=prepare
+                )
+            except LedgerConflictError as conflict:
+                # Compared here, where nobody can catch up in between.
+                if conflict.actual_size < self.size:
+                    raise self._lost(conflict.actual_size) from conflict
+                raise
             prepare()
             end = draft.end
             self._state, self._time_ns = end.state, end.time_ns
@@ -462,18 +471,15 @@ class Ledger:
                 self._settle(answered, commands)
             self._announce()
 
-    async def overtaken(self, conflict: LedgerConflictError) -> None:
-        """Read what somebody else appended first.  Raises: InvalidError for a store that lost entries."""
-        if conflict.actual_size < self.size:
-            raise InvalidError(
-                "this store has lost entries that were seen in it",
-                field=self.name,
-                expected=f">= {self.size} entries",
-                actual=f"{conflict.actual_size} entries",
-                remedy="It seems to be put back from a backup. Stop everything that uses it, "
-                "then run tally restore.",
-            ) from conflict
-        await self.catch_up()
+    def _lost(self, actual_size: int) -> InvalidError:
+        return InvalidError(
+            "this store has lost entries that were seen in it",
+            field=self.name,
+            expected=f">= {self.size} entries",
+            actual=f"{actual_size} entries",
+            remedy="It seems to be put back from a backup. Stop everything that uses it, "
+            "then run tally restore.",
+        )
 
     async def answer_late(self, draft: Draft, answer: Sequence[int]) -> tuple[Recorded, ...]:
         """The events at these places, of which some were in the ledger before."""

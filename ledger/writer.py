@@ -45,11 +45,10 @@ class Book(Protocol):
         """The draft's records with their seal."""
 
     async def store(self, draft: Draft, records: Sequence[Record]) -> None:
-        """Store them and stand after them.  Raises: LedgerConflictError."""
+        """Store them and stand after them.  Raises: LedgerConflictError when somebody else was first."""
 
-    async def overtaken(self, conflict: LedgerConflictError) -> None:
-        """Somebody else appended first: read what he did.  Raises: InvalidError for a store that lost
-        entries."""
+    async def catch_up(self) -> None:
+        """Read what others have appended."""
 
     async def answer_late(self, draft: Draft, answer: Sequence[int]) -> tuple[Recorded, ...]:
         """The events at these places, of which some were in the ledger before."""
@@ -185,7 +184,7 @@ class Writer:
             if self._conflicts > CONFLICTS_MAX:
                 raise conflict
             await asyncio.sleep(0.001 * min(self._conflicts, 20))
-            await self._book.overtaken(conflict)
+            await self._book.catch_up()
         except Exception as error:
             self._conflicts = 0
             _fail(self._stored_for, error)

@@ -153,6 +153,35 @@ async def test_both_drafts_are_made_again_when_another_process_was_first(tmp_pat
 
 
 @pytest.mark.anyio
+async def test_catching_up_after_a_lost_race_is_not_taken_for_a_store_that_lost_entries(
+    tmp_path: Path,
+) -> None:
+    """The size that the conflict names is old by the time the writer comes to look at it."""
+
+    class Overtaken(GatedLog):
+        async def append(self, ledger: str, expected_size: int, *rest: Any, **named: Any) -> None:
+            try:
+                await super().append(ledger, expected_size, *rest, **named)
+            except LedgerConflictError:
+                await other.record(batch(8))
+                catching_up.append(asyncio.ensure_future(loser.catch_up()))
+                raise
+
+    catching_up: list[asyncio.Future[None]] = []
+    log = Overtaken(SQLiteLog(tmp_path / "log"))
+    async with (
+        open_ledger(tmp_path, log=log) as loser,
+        open_ledger(tmp_path, index_name="other") as other,
+    ):
+        for number in range(10, 30):
+            await other.record(batch(100 + number))
+            assert (await loser.record(batch(number)))[0].index > 2
+        await asyncio.gather(*catching_up)
+        assert catching_up
+    await log.close()
+
+
+@pytest.mark.anyio
 async def test_the_same_fact_twice_is_one_also_while_it_is_being_stored(tmp_path: Path) -> None:
     async with gated(tmp_path) as (ledger, log):
         first, again = await asked(ledger, 1), await asked(ledger, 1, 2)
