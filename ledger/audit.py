@@ -171,6 +171,7 @@ class _ReceiptAudit:
         self.object_count = 0
         self.shredded_count = 0
         self.has_unreadable = False
+        self._tenant: str | None = None
         self._seen: set[Digest] = set()
         self._erased: dict[str, Recorded] = {}
         # Objects by the source they came from or were made of; erasures stand behind them in the ledger.
@@ -238,6 +239,12 @@ class _ReceiptAudit:
                     "the next opening of the ledger does it",
                 )
 
+    async def _tenant_of(self, at: ReadAt) -> str:
+        """Whose ledger it is: its first entry says so, and is read once for all receipts."""
+        if self._tenant is None:
+            self._tenant = event_of(await at(0), LedgerOpened).tenant
+        return self._tenant
+
     async def _check_receipt(self, at: ReadAt, recorded: Recorded, event: ReceiptIssued) -> None:
         try:
             envelope = parse_envelope(event.envelope)
@@ -252,7 +259,7 @@ class _ReceiptAudit:
             facts = await gather_facts(
                 at,
                 origin=self._chain.origin,
-                tenant=event_of(await at(0), LedgerOpened).tenant,
+                tenant=await self._tenant_of(at),
                 started_index=predicate.run.started_index,
             )
             decided = (await at(predicate.run.decided_index)).event

@@ -89,7 +89,7 @@ class Draft:
     """
 
     def __init__(self, origin: str, start: Position, clock: Clock, found: Mapping[str, int]) -> None:
-        self.frontier = start.frontier.copy()
+        self.frontier = start.frontier
         self.previous = start.previous
         self.time_ns = start.time_ns
         self.records: list[Record] = []

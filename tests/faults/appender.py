@@ -13,28 +13,19 @@ import json
 import sys
 from pathlib import Path
 
-from domain.events import BatchIngested
+from msgspec.structs import replace
+
 from ledger.checkpoint import open_checkpoint
 from ledger.ledger import Proposal
 from ledger.merkle import leaf_hash
-from tests.ledger.desk import open_ledger
+from tests.ledger.desk import batch, open_ledger
 
 PER_APPEND = 3
 
 
 def proposal(number: int) -> Proposal:
-    event = BatchIngested(
-        batch_id=f"b{number}",
-        source_id="s",
-        kind="samples",
-        media_type="text/csv",
-        byte_count=1,
-        digest="sha256:" + f"{number:064x}",
-        is_encrypted=False,
-        received_at_ns=number,
-        file_name="x" * 200,
-    )
-    return Proposal(event=event, actor="cli", subject=f"batch/b{number}")
+    plain = batch(number)
+    return replace(plain, event=replace(plain.event, file_name="x" * 200))
 
 
 async def run(folder: Path, append_count: int) -> int:

@@ -22,8 +22,7 @@ import hashlib
 import json
 import sys
 import tempfile
-from base64 import b64decode, b64encode
-from collections.abc import Iterable
+from base64 import b64decode
 from pathlib import Path
 
 from adapters.erasure_journal import FolderErasureJournal
@@ -32,7 +31,6 @@ from adapters.files.detect import SampleFileFormat
 from adapters.key_store_file import FileKeyStore
 from adapters.sqlite_log import SQLiteLog
 from adapters.vault_directory import DirectoryVault
-from domain.canonical import canonical_json
 from domain.digests import digest_of
 from domain.event_codec import decode_event
 from domain.events import (
@@ -53,13 +51,13 @@ from ledger.erasure import ErasureReason, erase_subject
 from ledger.key_change import declare_compromised, revoke_key, rotate_key
 from ledger.ledger import Ledger
 from ledger.notes import format_verifier_key
-from ledger.ports import Record
 from ledger.recall import recall
 from ledger.sealing_keys import all_keys
 from ledger.statements import StatementWriter
 from ledger.timestamping import Timestamp, timestamp_checkpoint
 from ledger.topics import calibrations_topic, erasures_topic, receipts_topic, status_topic
 from tests.ledger.desk import ORIGIN, START_NS, TENANT, open_ledger, ticking_clock
+from tests.ledger.fixture_files import lines_of, write_fixtures
 from tests.ledger.format_fixtures import REPORT, premises, put, run
 from tests.ledger.key_ring import KeyRing
 from tests.ledger.signing_key import SigningKey
@@ -94,23 +92,6 @@ class KeptAuthority:
 
 def receipt_of(recorded: Recorded) -> str:
     return recorded.subject.removeprefix("receipt/")
-
-
-def lines_of(records: Iterable[Record]) -> bytes:
-    """Records as lines of JSON."""
-    return b"".join(
-        canonical_json(
-            {
-                "entry": b64encode(record.entry).decode(),
-                "event_type": record.event_type,
-                "index": record.index,
-                "payload": b64encode(record.payload).decode(),
-                "seal": b64encode(record.seal).decode(),
-            }
-        )
-        + b"\n"
-        for record in records
-    )
 
 
 async def take_in(ledger: Ledger, vault: DirectoryVault) -> None:
@@ -253,10 +234,7 @@ def main(folder: Path) -> None:
     newest = max(FOLDERS.iterdir(), default=None)
     assert newest is not None, "make the first token with openssl ts"
     files = asyncio.run(fixtures(KeptAuthority(newest)))
-    folder.mkdir(parents=True)
-    for file, data in sorted(files.items()):
-        (folder / file).write_bytes(data)
-        print(f"{hashlib.sha256(data).hexdigest()[:16]}  {len(data):7}  {file}")
+    write_fixtures(folder, files)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ and beside them
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import sys
 import tempfile
 from pathlib import Path
@@ -27,7 +26,7 @@ from pathlib import Path
 from ledger.notes import format_verifier_key
 from ledger.policy import format_policy
 from ledger.sealing_keys import all_keys
-from tests.ledger.audit_fixtures import lines_of
+from tests.ledger.fixture_files import lines_of, write_fixtures
 from tests.ledger.test_witnessing import device
 from tests.ledger.vouched import LOG, META, Vouched, vouched
 
@@ -67,10 +66,7 @@ async def fixtures() -> dict[str, bytes]:
 def main(folder: Path) -> None:
     """Write them all into a new folder."""
     files = asyncio.run(fixtures())
-    folder.mkdir(parents=True)
-    for file, data in sorted(files.items()):
-        (folder / file).write_bytes(data)
-        print(f"{hashlib.sha256(data).hexdigest()[:16]}  {len(data):7}  {file}")
+    write_fixtures(folder, files)
 
 
 if __name__ == "__main__":

@@ -19,16 +19,13 @@ Only ML-DSA-44 signatures differ from run to run.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import sys
 import tempfile
-from base64 import b64encode
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from adapters.sqlite_log import SQLiteLog
-from domain.canonical import canonical_json
 from domain.contract import Contract, Gate
 from domain.digests import digest_of
 from domain.events import (
@@ -65,6 +62,7 @@ from ledger.notes import format_verifier_key
 from ledger.receipt import build_receipt
 from ledger.run import run_facts, run_id_of
 from tests.ledger.desk import ORIGIN, START_NS, open_ledger
+from tests.ledger.fixture_files import lines_of, write_fixtures
 from tests.ledger.key_ring import KeyRing
 from tests.ledger.signing_key import SigningKey
 
@@ -335,29 +333,14 @@ async def fixtures() -> dict[str, bytes]:
             files["keys"] = "".join(f"{vkey}\n" for vkey in vkeys).encode()
             records = await ledger.read(0, 1_000)
         await log.close()
-    files["ledger.jsonl"] = b"".join(
-        canonical_json(
-            {
-                "entry": b64encode(record.entry).decode(),
-                "event_type": record.event_type,
-                "index": record.index,
-                "payload": b64encode(record.payload).decode(),
-                "seal": b64encode(record.seal).decode(),
-            }
-        )
-        + b"\n"
-        for record in records
-    )
+    files["ledger.jsonl"] = lines_of(records)
     return files
 
 
 def main(folder: Path) -> None:
     """Write them all into a new folder."""
     files = asyncio.run(fixtures())
-    folder.mkdir(parents=True)
-    for file, data in sorted(files.items()):
-        (folder / file).write_bytes(data)
-        print(f"{hashlib.sha256(data).hexdigest()[:16]}  {len(data):7}  {file}")
+    write_fixtures(folder, files)
 
 
 if __name__ == "__main__":
